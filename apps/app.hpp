@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// What every program shares: exit codes, one-line errors, signals, --version. Header only, so that a program is one file and this.
+#pragma once
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <string>
+
+#include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/core/version.hpp"
+
+namespace df::app {
+
+enum ExitCode { success = 0, failed = 1, bad_usage = 2, interrupted = 130 };
+
+inline std::atomic<bool>& stop_flag() {
+  static std::atomic<bool> flag{false};
+  return flag;
+}
+
+// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second one kills.
+inline void catch_signals() {
+  const auto handler = [](int signal) {
+    stop_flag() = true;
+    std::signal(signal, SIG_DFL);
+  };
+  std::signal(SIGINT, handler);
+  std::signal(SIGTERM, handler);
+}
+
+// Parses, runs `body` and turns whatever happens into an exit code. Log lines and errors go to stderr, results to stdout.
+inline int run(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  app.set_version_flag("--version", app.get_name() + " " + version() + " (" + commit() + ")");
+  app.get_formatter()->column_width(36);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "%s: %s; see %s --help\n", app.get_name().c_str(), error.what(), app.get_name().c_str());
+    return bad_usage;
+  }
+  spdlog::set_default_logger(spdlog::stderr_color_mt("df"));
+  spdlog::set_pattern("%H:%M:%S %^%v%$");
+  try {
+    return body();
+  } catch (const ConfigError& error) {
+    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), error.what());
+    return bad_usage;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), error.what());
+    return failed;
+  }
+}
+
+}  // namespace df::app

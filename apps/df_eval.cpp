@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// Measures trained models on held-out sequences, side by side.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <optional>
+#include <vector>
+
+#include "app.hpp"
+#include "diffusion_forcing/config/procedures.hpp"
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/evaluation/evaluate.hpp"
+#include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/training/progress.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using at::Tensor;
+
+constexpr const char* examples = R"(
+Examples:
+  df-eval --checkpoint runs/video --out eval/video
+  df-eval --checkpoint runs/independent runs/shared runs/clean_history --frames 1000 --sequences 8 --out eval/compare
+  df-eval --checkpoint runs/video --schedule pyramid --steps 25 --slope 2 --frames 400 --out eval/pyramid
+
+The folder gets table.txt (also printed), report.json, curves.csv, curves.png and side_by_side.mp4 (truth on the left, then the runs in order).
+The column `real` is other true clips: what a perfect model would get. docs/evaluation.md explains each number.)";
+
+struct Arguments {
+  std::vector<fs::path> checkpoints;
+  fs::path config, out;
+  std::string schedule, device = "auto";
+  std::optional<int64_t> steps;
+  std::optional<double> slope;
+  int64_t threads = 0, scale = 0;
+  double fps = 10.0;
+  bool raw = false;
+  df::EvaluationConfig evaluation;
+};
+
+// Frames of one sequence on disk, so that videos of any length stand side by side in constant memory. The file goes with the object.
+class FrameFile {
+ public:
+  explicit FrameFile(fs::path path)
+      : path_(std::move(path)), file_(path_, std::ios::in | std::ios::out | std::ios::binary | std::ios::trunc) {
+    if (!file_) throw df::Error(path_.string() + ": cannot be written");
+  }
+  ~FrameFile() {
+    file_.close();
+    std::error_code ignored;
+    fs::remove(path_, ignored);
+  }
+  FrameFile(const FrameFile&) = delete;
+  FrameFile& operator=(const FrameFile&) = delete;
+  void write(const Tensor& frames) {  // uint8 [N, 3, H, W]
+    const auto bytes = frames.contiguous();
+    sizes_ = bytes.sizes().slice(1).vec();
+    file_.write(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), bytes.numel());
+    if (!file_) throw df::Error(path_.string() + ": cannot be written");
+  }
+  void rewind() { file_.seekg(0); }
+  Tensor read() {  // the next frame
+    auto frame = at::empty(sizes_, at::kByte);
+    file_.read(reinterpret_cast<char*>(frame.data_ptr<uint8_t>()), frame.numel());
+    if (!file_) throw df::Error(path_.string() + ": cannot be read");
+    return frame;
+  }
+
+ private:
+  fs::path path_;
+  std::fstream file_;
+  df::Shape sizes_;
+};
+using FrameFiles = std::vector<std::unique_ptr<FrameFile>>;
+
+void write_side_by_side(const fs::path& path, FrameFiles& files, int64_t frames, double fps, int64_t scale) {
+  auto video = df::create_video(path, fps);
+  for (auto& file : files) file->rewind();
+  for (int64_t t = 0; t < frames; ++t) {
+    std::vector<Tensor> row;
+    for (auto& file : files) row.push_back(file->read());
+    const int64_t times = scale > 0 ? scale : std::max<int64_t>(1, 256 / row[0].size(1));
+    video->write(df::sheet(at::stack(row), static_cast<int64_t>(row.size()), 4, times));
+  }
+  video->close();
+}
+
+df::RolloutConfig sampling_of(const Arguments& arguments, const df::TrainedModel& trained) {
+  df::ExperimentConfig config = trained.config;
+  if (!arguments.schedule.empty()) config.sampling.schedule = arguments.schedule;
+  if (arguments.steps) config.sampling.steps = *arguments.steps;
+  if (arguments.slope) config.sampling.slope = *arguments.slope;
+  df::validate(config);
+  return config.sampling;
+}
+
+// Folder names, told apart by their parents where two are equal.
+std::string name_of(const fs::path& checkpoint, const std::vector<df::RunReport>& reports) {
+  auto path = fs::weakly_canonical(checkpoint);
+  std::string name = path.filename().string();
+  const auto taken = [&] { return std::any_of(reports.begin(), reports.end(), [&](const auto& r) { return r.name == name; }); };
+  while (taken() && path.has_relative_path()) {
+    path = path.parent_path();
+    name = (path.filename() / name).string();
+  }
+  return name;
+}
+
+df::RunReport evaluate_one(const Arguments& arguments, const fs::path& checkpoint, const df::WindowSums& reference, const std::string& name,
+                           FrameFile& file) {
+  const auto trained = df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw);
+  const auto data = df::make_dataset(trained.config.data, df::Split::validation);
+  auto evaluation = arguments.evaluation;
+  // History as the model knew it in training: clean for teacher forcing, else at the level at which finished tokens are shown.
+  const bool clean = trained.config.training.noise == df::TrainingNoise::clean_history;
+  const auto rollout = sampling_of(arguments, trained);
+  evaluation.likelihood.history_level = clean ? 0 : rollout.policy.stabilization;
+  spdlog::info("{}: {} schedule, {} steps", trained.weights.string(), rollout.schedule, rollout.steps);
+  df::Progress progress(name, evaluation.sequences * evaluation.frames, "frames");
+  const df::Subject subject{name, *trained.model, trained.diffusion, trained.spec, rollout};
+  auto report = df::evaluate_model(
+      subject, *data, reference, evaluation,
+      [&](int64_t sequence, const Tensor& frames) {
+        if (sequence == 0) file.write(frames);
+      },
+      [&](double fraction) {
+        if (df::app::stop_flag()) throw df::Error("stopped: nothing was written");
+        progress.update(std::llround(fraction * static_cast<double>(evaluation.sequences * evaluation.frames)));
+      });
+  progress.finish();
+  report.facts = {{"weights", trained.weights.string()},
+                  {"training noise", std::string(df::enum_name(trained.config.training.noise))},
+                  {"schedule", rollout.schedule},
+                  {"steps", std::to_string(rollout.steps)},
+                  {"data", data->describe()}};
+  return report;
+}
+
+int evaluate(const Arguments& arguments) {
+  if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
+  const at::NoGradGuard no_grad;
+  df::app::catch_signals();
+  const auto first = df::load_trained(arguments.checkpoints.front(), arguments.config, arguments.device, arguments.raw);
+  const auto data = df::make_dataset(first.config.data, df::Split::validation);
+  spdlog::info("{}", data->describe());
+  const auto& evaluation = arguments.evaluation;
+  try {
+    df::validate(evaluation, first.spec, *data);
+  } catch (const df::Error& error) {
+    throw df::ConfigError(error.what());
+  }
+  fs::create_directories(arguments.out);
+  const auto reference = df::reference_frames(*data, evaluation);
+  FrameFiles files;
+  files.push_back(std::make_unique<FrameFile>(arguments.out / ".truth.raw"));
+  std::vector<df::RunReport> reports{df::evaluate_truth(*data, reference, evaluation, [&](int64_t sequence, const Tensor& frames) {
+    if (sequence == 0) files[0]->write(frames);
+  })};
+  for (const auto& checkpoint : arguments.checkpoints) {
+    const auto name = name_of(checkpoint, reports);
+    files.push_back(std::make_unique<FrameFile>(arguments.out / fmt::format(".run_{}.raw", files.size())));
+    reports.push_back(evaluate_one(arguments, checkpoint, reference, name, *files.back()));
+  }
+  df::write_report(arguments.out, reports);
+  write_side_by_side(arguments.out / "side_by_side.mp4", files, evaluation.frames, arguments.fps, arguments.scale);
+  fmt::print("{}\n{}\n", df::report_table(reports), arguments.out.string());
+  return df::app::success;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Measure trained Diffusion Forcing models on held-out videos, side by side.", "df-eval");
+  app.footer(examples);
+  Arguments arguments;
+  auto& e = arguments.evaluation;
+  app.add_option("--checkpoint", arguments.checkpoints, "run folders, checkpoint folders or .safetensors files")
+      ->type_name("PATH")
+      ->required();
+  app.add_option("--out", arguments.out, "folder of the results")->type_name("DIR")->required();
+  app.add_option("--config", arguments.config, "experiment of the weights [config.yaml of each run]")->type_name("FILE");
+  app.add_option("--sequences", e.sequences, "held-out sequences")->capture_default_str();
+  app.add_option("--frames", e.frames, "frames to generate, after the context")->capture_default_str();
+  app.add_option("--context", e.context, "true frames shown first")->capture_default_str();
+  app.add_option("--batch", e.batch, "sequences at once")->capture_default_str();
+  app.add_option("--window", e.window, "frames of a point of a curve")->capture_default_str();
+  app.add_option("--replicates", e.replicates, "resamples of the 95 % intervals")->capture_default_str();
+  app.add_option("--likelihood-sequences", e.likelihood_sequences, "sequences for loss by level and ELBO, 0: none")->capture_default_str();
+  app.add_option("--likelihood-steps", e.likelihood.steps, "levels of that curve")->capture_default_str();
+  app.add_option("--schedule", arguments.schedule, df::enum_choices<df::MatrixKind>() + ", or a matrix file [of each experiment]")
+      ->type_name("KIND");
+  app.add_option("--steps", arguments.steps, "sampling steps S [of each experiment]");
+  app.add_option("--slope", arguments.slope, "rows between the starts of two tokens [of each experiment]");
+  app.add_option("--seed", e.seed, "of noise and resamples")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda, cuda:<index> or auto")->capture_default_str();
+  app.add_option("--fps", arguments.fps, "frames a second of the video")->capture_default_str();
+  app.add_option("--scale", arguments.scale, "enlarge frames n times, 0: to about 256 pixels")->capture_default_str();
+  app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
+  app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
+  return df::app::run(app, argc, argv, [&] { return evaluate(arguments); });
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// Shows a scheduling matrix and what sampling by it costs; checks a user's file.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+
+#include "app.hpp"
+#include "diffusion_forcing/core/enum_names.hpp"
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/core/npy.hpp"
+#include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/sampling/plan.hpp"
+#include "diffusion_forcing/sampling/scheduling_matrix.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* examples = R"(
+Examples:
+  df-schedule --schedule pyramid --tokens 10 --steps 8 --levels 1000
+  df-schedule --schedule trapezoid --tokens 16 --steps 20 --slope 2 --out trapezoid.png
+  df-schedule --file my_matrix.csv --levels 1000                     check a matrix of your own
+  df-schedule --schedule pyramid --out pyramid.csv                   a file to edit
+
+A matrix has one row per moment and one column per token; entries are noise levels, from all K in the first row to all 0 in the last. A file
+is CSV (integers, '#' comments) or npy, and goes to df-sample as --schedule FILE.)";
+
+struct Arguments {
+  std::string schedule = "pyramid", policy = "hold", finished = "last_call";
+  int64_t tokens = 10, steps = 10, levels = 1000;
+  double slope = 1.0;
+  fs::path file, out;
+};
+
+df::SchedulingMatrix matrix_of(const Arguments& arguments) {
+  if (!arguments.file.empty()) {
+    auto matrix = df::read_matrix(arguments.file);
+    df::validate(matrix, arguments.levels, arguments.file.string());
+    return matrix;
+  }
+  const auto kind = df::enum_value<df::MatrixKind>(arguments.schedule, "--schedule");
+  return df::make_matrix(kind, arguments.tokens, df::ladder(arguments.levels, arguments.steps), arguments.slope);
+}
+
+// Rows and columns, with the middle left out where there are many.
+void print_matrix(const df::SchedulingMatrix& matrix) {
+  constexpr int64_t most_rows = 40, most_tokens = 20;
+  const auto shown = [](int64_t i, int64_t count, int64_t most) { return count <= most || i < most / 2 || i >= count - most / 2; };
+  const int width = static_cast<int>(std::to_string(*std::max_element(matrix.level.begin(), matrix.level.end())).size());
+  for (int64_t m = 0; m < matrix.rows; ++m) {
+    if (!shown(m, matrix.rows, most_rows)) {
+      if (m == most_rows / 2) fmt::print("{:>5}  ({} rows)\n", "...", matrix.rows - most_rows);
+      continue;
+    }
+    std::string line = fmt::format("{:>5}  ", m);
+    for (int64_t t = 0; t < matrix.tokens; ++t) {
+      if (shown(t, matrix.tokens, most_tokens))
+        line += fmt::format("{:>{}} ", matrix.at(m, t), width);
+      else if (t == most_tokens / 2)
+        line += "... ";
+    }
+    line.pop_back();
+    fmt::print("{}\n", line);
+  }
+}
+
+void print_cost(const df::Plan& plan) {
+  const int64_t cells = plan.cells(), steps = static_cast<int64_t>(plan.steps.size()), naive = plan.naive_cells();
+  fmt::print("\ntokens         {}\nrows           {}\n", plan.tokens, plan.rows);
+  fmt::print("cells          {} network evaluations a sequence\n", cells);
+  fmt::print("batched steps  {} network calls, the widest of {} cells, {:.1f} on average\n", steps, plan.width(),
+             steps > 0 ? static_cast<double>(cells) / static_cast<double>(steps) : 0.0);
+  fmt::print("naive loop     {} cells in as many calls: {:.1f} times the cells, {:.1f} times the calls\n", naive,
+             static_cast<double>(naive) / static_cast<double>(std::max<int64_t>(cells, 1)),
+             static_cast<double>(naive) / static_cast<double>(std::max<int64_t>(steps, 1)));
+}
+
+// Clean is dark blue, pure noise is yellow.
+std::array<uint8_t, 3> colour(double share) {
+  static constexpr double stops[5][3] = {{28, 31, 84}, {36, 96, 140}, {47, 158, 138}, {140, 200, 92}, {250, 226, 80}};
+  const double at = std::clamp(share, 0.0, 1.0) * 4.0;
+  const auto i = std::min(static_cast<int>(at), 3);
+  std::array<uint8_t, 3> rgb{};
+  for (size_t c = 0; c < 3; ++c) rgb[c] = static_cast<uint8_t>(std::lround(stops[i][c] + (at - i) * (stops[i + 1][c] - stops[i][c])));
+  return rgb;
+}
+
+at::Tensor picture(const df::SchedulingMatrix& matrix, int64_t levels) {
+  at::Tensor rgb = at::empty({3, matrix.rows, matrix.tokens}, at::kByte);
+  auto pixel = rgb.accessor<uint8_t, 3>();
+  for (int64_t m = 0; m < matrix.rows; ++m)
+    for (int64_t t = 0; t < matrix.tokens; ++t) {
+      const auto value = colour(static_cast<double>(matrix.at(m, t)) / static_cast<double>(levels));
+      for (int64_t c = 0; c < 3; ++c) pixel[c][m][t] = value[static_cast<size_t>(c)];
+    }
+  return df::enlarge(rgb, std::max<int64_t>(1, 768 / std::max(matrix.rows, matrix.tokens)));
+}
+
+void write(const df::SchedulingMatrix& matrix, int64_t levels, const fs::path& out) {
+  if (out.extension() == ".png") {
+    df::write_png(out, picture(matrix, levels));
+  } else if (out.extension() == ".npy") {
+    df::write_npy(out, at::tensor(matrix.level, at::kInt).reshape({matrix.rows, matrix.tokens}));
+  } else if (out.extension() == ".csv") {
+    std::string text;
+    for (int64_t m = 0; m < matrix.rows; ++m)
+      for (int64_t t = 0; t < matrix.tokens; ++t) text += std::to_string(matrix.at(m, t)) + (t + 1 < matrix.tokens ? "," : "\n");
+    df::write_atomically(out, text);
+  } else {
+    throw df::ConfigError(out.string() + ": unknown ending; expected one of: .png, .csv, .npy");
+  }
+  fmt::print("\nwritten to {}\n", out.string());
+}
+
+int show(const Arguments& arguments) {
+  df::PlanPolicy policy;
+  policy.unchanged = df::enum_value<df::Unchanged>(arguments.policy, "--policy");
+  policy.finished = df::enum_value<df::Finished>(arguments.finished, "--finished");
+  const auto matrix = matrix_of(arguments);
+  print_matrix(matrix);
+  print_cost(df::compile(matrix, policy));
+  if (!arguments.out.empty()) write(matrix, arguments.levels, arguments.out);
+  return df::app::success;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Print and draw a scheduling matrix, check a file, and count what sampling by it costs.", "df-schedule");
+  app.footer(examples);
+  Arguments arguments;
+  app.add_option("--schedule", arguments.schedule, df::enum_choices<df::MatrixKind>())->type_name("KIND")->capture_default_str();
+  app.add_option("--tokens", arguments.tokens, "tokens T")->capture_default_str();
+  app.add_option("--steps", arguments.steps, "sampling steps S")->capture_default_str();
+  app.add_option("--levels", arguments.levels, "noise levels K")->capture_default_str();
+  app.add_option("--slope", arguments.slope, "rows between the starts of two tokens (pyramid, trapezoid)")->capture_default_str();
+  app.add_option("--policy", arguments.policy, "tokens that keep their level: " + df::enum_choices<df::Unchanged>())
+      ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--finished", arguments.finished, "latent of finished tokens: " + df::enum_choices<df::Finished>())
+      ->type_name("KIND")
+      ->capture_default_str();
+  app.add_option("--file", arguments.file, "a matrix of your own, CSV or npy, in place of --schedule")->type_name("FILE");
+  app.add_option("--out", arguments.out, "write the matrix: .png draws it, .csv and .npy keep its numbers")->type_name("FILE");
+  return df::app::run(app, argc, argv, [&] { return show(arguments); });
+}

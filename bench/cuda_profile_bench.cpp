@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// Which CUDA kernels the time of a U-Net's training goes to: forward and backward of a few tokens, run one operator at a time.
+//   bench_cuda_profile [dmlab | video] [tokens] [batch]
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <torch/autograd.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/model.hpp"
+#include "training/autocast.hpp"
+
+namespace df {
+namespace {
+
+struct Kernel {
+  std::string name;
+  double ms = 0.0;
+  int64_t calls = 0;
+};
+
+std::vector<Kernel> profile(const Accelerator& on, const std::function<void()>& work) {
+  using namespace torch::profiler::impl;
+  const ProfilerConfig config(ProfilerState::KINETO);
+  const std::set<ActivityType> activities = {ActivityType::CUDA};
+  torch::autograd::profiler::prepareProfiler(config, activities);
+  torch::autograd::profiler::enableProfiler(config, activities);
+  work();
+  on.synchronize();
+  const auto result = torch::autograd::profiler::disableProfiler();
+  std::map<std::string, Kernel> by_name;
+  for (const auto& event : result->events()) {
+    if (event.deviceType() != at::kCUDA) continue;
+    auto& kernel = by_name[event.name()];
+    kernel.name = event.name();
+    kernel.ms += static_cast<double>(event.durationNs()) * 1e-6;
+    ++kernel.calls;
+  }
+  std::vector<Kernel> kernels;
+  for (auto& [name, kernel] : by_name) kernels.push_back(kernel);
+  std::sort(kernels.begin(), kernels.end(), [](const Kernel& a, const Kernel& b) { return a.ms > b.ms; });
+  return kernels;
+}
+
+int run(const std::string& network, int64_t tokens, int64_t batch) {
+  const auto& on = accelerator("cuda");
+  const auto stream = on.use_stream();
+  UnetGruConfig config;
+  if (network == "video") {
+    config.width = 64;
+    config.latent = 32;
+    config.multipliers = {1, 2, 4};
+    config.attention = {Attention::none, Attention::full, Attention::full};
+    config.patch = 2;
+  }
+  const auto model = make_model(config, {{12, 64, 64}, 0, {}, 4}, 1);
+  model->to(on.device());
+  std::vector<Tensor> parameters;
+  for (const auto& parameter : model->parameters()) parameters.push_back(parameter);
+  const auto options = at::TensorOptions(at::kFloat).device(on.device());
+  const auto x = at::randn({batch, tokens, 12, 64, 64}, options), k = at::randint(1, 1000, {batch, tokens}, options.dtype(at::kLong));
+  const auto step = [&] {
+    Tensor loss;
+    {
+      const Autocast autocast(on.device().type(), true, true);
+      loss = (model->unroll(x, k, {}, model->initial_latent(batch, {})).prediction - x).square().mean();
+    }
+    torch::autograd::grad({loss}, parameters, {}, false, false, true);
+  };
+  step();
+  step();
+  const auto kernels = profile(on, step);
+  double total = 0.0;
+  int64_t calls = 0;
+  for (const auto& kernel : kernels) {
+    total += kernel.ms;
+    calls += kernel.calls;
+  }
+  const auto per_token = static_cast<double>(tokens);
+  fmt::print("{}: {:.3f} ms of kernels a token, {} kernels a token\n", network, total / per_token, calls / tokens);
+  for (size_t i = 0; i < std::min<size_t>(kernels.size(), 32); ++i)
+    fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", kernels[i].ms / per_token, static_cast<double>(kernels[i].calls) / per_token, kernels[i].name.substr(0, 170));
+  return 0;
+}
+
+}  // namespace
+}  // namespace df
+
+int main(int argc, char** argv) {
+  try {
+    return df::run(argc > 1 ? argv[1] : "dmlab", argc > 2 ? std::atoll(argv[2]) : 3, argc > 3 ? std::atoll(argv[3]) : 32);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_cuda_profile: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// What a device makes of the two U-Nets: seconds of a denoise call, of a training step and of a rollout, beside the least that its
+// arithmetic allows, and how far bfloat16 is from float32. One JSON object a line.
+//   bench_device [device] [seconds per measurement] ["denoise training fp32 rollout", or some of these words]
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/data/loader.hpp"
+#include "diffusion_forcing/diffusion/loss.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/sampling/rollout.hpp"
+#include "diffusion_forcing/training/trainer.hpp"
+#include "training/autocast.hpp"
+
+namespace df {
+namespace {
+
+struct Network {
+  const char* name;
+  UnetGruConfig model;
+  TokenSpec token;
+  Space output;
+  double gflop;  // of one cell, forward
+};
+
+std::vector<Network> networks() {
+  Network dmlab{"dmlab_20m", {}, {{12, 64, 64}, 0, {}, 4}, Space::v, 8.98};
+  Network video{"video_10m", {}, {{12, 64, 64}, 0, {}, 4}, Space::x0, 3.48};
+  video.model.width = 64;
+  video.model.latent = 32;
+  video.model.multipliers = {1, 2, 4};
+  video.model.attention = {Attention::none, Attention::full, Attention::full};
+  video.model.patch = 2;
+  return {dmlab, video};
+}
+
+// Sequences of noise: the network's work does not depend on what it sees, and making them must not be what is measured.
+class NoiseData final : public Dataset {
+ public:
+  NoiseData(TokenSpec token, int64_t tokens)
+      : spec_{token, tokens, 0.5, 0.5}, x_(seeded_normal(shape({size(), tokens}, token.token_shape), 9)) {}
+  DataSpec spec() const override { return spec_; }
+  int64_t size() const override { return 8; }
+  Batch get(int64_t index, int64_t) const override {
+    Batch batch;
+    batch.x = x_[index];
+    return batch;
+  }
+  std::string describe() const override { return "noise"; }
+
+ private:
+  DataSpec spec_;
+  Tensor x_;  // [sequences, T, token...]
+};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Median seconds of one call of `work`, of calls in groups of five.
+double measure(const Accelerator& on, double seconds, const std::function<void()>& work) {
+  std::vector<double> times;
+  const double end = now() + seconds;
+  while (times.size() < 5 || (now() < end && times.size() < 200)) {
+    on.synchronize();
+    const double start = now();
+    for (int i = 0; i < 5; ++i) work();
+    on.synchronize();
+    times.push_back((now() - start) / 5);
+  }
+  std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
+  return times[times.size() / 2];
+}
+
+double distance(const Tensor& a, const Tensor& b) {
+  const auto x = a.detach().to(at::kDouble), y = b.detach().to(at::kDouble);
+  return ((x - y).norm() / y.norm()).item<double>();
+}
+
+void denoise_calls(const Accelerator& on, const Network& network, double seconds) {
+  const at::NoGradGuard no_grad;
+  const auto stream = on.use_stream();
+  const auto model = make_model(network.model, network.token, 1);
+  model->to(on.device());
+  for (const int64_t batch : {1, 16, 100}) {
+    auto generator = on.make_generator(7);
+    const auto options = at::TensorOptions(at::kFloat).device(on.device());
+    const auto x = at::randn(shape({batch}, model->token_shape()), generator, options), z = at::randn(shape({batch}, model->latent_shape()), generator, options);
+    const auto k = at::randint(1, 1000, {batch}, generator, options.dtype(at::kLong));
+    const auto exact = model->step(x, k, {}, z);
+    TokenOutput output;
+    const Autocast autocast(on.device().type(), true, true);
+    const auto graph = on.capture([&] { output = model->step(x, k, {}, z); });
+    const double time = measure(on, seconds, [&] { graph ? graph->replay() : void(output = model->step(x, k, {}, z)); });
+    fmt::print("{{\"work\": \"denoise call\", \"network\": \"{}\", \"batch\": {}, \"ms\": {:.3f}, \"tflops\": {:.1f}, \"bf16_against_fp32\": {:.2e}, "
+               "\"z_bf16_against_fp32\": {:.2e}}}\n",
+               network.name, batch, time * 1e3, network.gflop * static_cast<double>(batch) / time * 1e-3, distance(output.prediction, exact.prediction),
+               distance(output.z, exact.z));
+    std::fflush(stdout);
+  }
+}
+
+struct Training {
+  std::shared_ptr<CausalModel> model;
+  std::shared_ptr<Diffusion> diffusion;
+  std::unique_ptr<Loader> loader;
+  std::unique_ptr<Trainer> trainer;
+};
+
+Training make_training(const Accelerator& on, const Network& network, Precision precision, int64_t tokens, int64_t batch) {
+  Training t;
+  t.model = make_model(network.model, network.token, 1);
+  t.model->to(on.device());
+  DiffusionConfig diffusion;
+  diffusion.output = network.output;
+  t.diffusion = std::make_shared<Diffusion>(make_diffusion(diffusion).to(on.device()));
+  t.loader = std::make_unique<Loader>(std::make_shared<NoiseData>(network.token, tokens), LoaderConfig{batch, 4, 4}, 5);
+  TrainerConfig config;
+  config.batch = batch;
+  config.precision = precision;
+  config.optimizer.warmup = 10;
+  config.steps = 60;
+  config.log_every = 15;
+  config.validate_every = 0;
+  config.checkpoint_every = 0;
+  Objective objective;
+  objective.draw = [d = t.diffusion](const Batch& b, at::Generator g) {
+    auto draw = draw_noise(TrainingNoise::independent, d->config.levels, b.x, 0, g);
+    return std::vector<Tensor>{draw.k, draw.eps};
+  };
+  objective.loss = [m = t.model, d = t.diffusion, f = network.token.frame_stack](const Batch& b, const std::vector<Tensor>& draws) {
+    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, {}, {}, m->initial_latent(b.x.size(0), {})}, {draws[0], draws[1]}).loss;
+  };
+  NamedTensors parameters = named_tensors(*t.model);
+  t.trainer = std::make_unique<Trainer>(config, parameters, objective, *t.loader, 11, on.device());
+  return t;
+}
+
+// Seconds of a step and mean losses of fifteen steps each, of a run of sixty.
+struct Run {
+  double step = 0.0;
+  std::vector<double> losses;
+};
+Run train(const Accelerator& on, const Network& network, Precision precision, int64_t tokens, int64_t batch) {
+  const auto training = make_training(on, network, precision, tokens, batch);
+  Run run;
+  std::vector<double> reports;
+  TrainerHooks hooks;
+  hooks.on_report = [&](const StepReport& report) {
+    run.losses.push_back(report.loss);
+    reports.push_back(now());
+  };
+  const auto folder = std::filesystem::temp_directory_path() / "bench_device_run";
+  training.trainer->run(folder, hooks);
+  std::filesystem::remove_all(folder);
+  run.step = std::min(reports[2] - reports[1], reports[3] - reports[2]) / 15;  // the first fifteen warm up
+  return run;
+}
+
+void training_steps(const Accelerator& on, const Network& network, bool with_fp32) {
+  const int64_t tokens = 9, batch = 32;
+  const auto print = [&](const char* precision, const Run& run) {
+    fmt::print("{{\"work\": \"training step, 9 tokens x 32\", \"network\": \"{}\", \"precision\": \"{}\", \"ms\": {:.2f}, \"tflops\": {:.1f}, "
+               "\"peak_gib\": {:.1f}, \"losses\": [{:.5f}]}}\n",
+               network.name, precision, run.step * 1e3, 3 * network.gflop * static_cast<double>(tokens * batch) / run.step * 1e-3,
+               static_cast<double>(on.peak_memory_bytes()) / (1 << 30), fmt::join(run.losses, ", "));
+    std::fflush(stdout);
+  };
+  const Run bf16 = train(on, network, Precision::bf16, tokens, batch);
+  print("bf16", bf16);
+  if (with_fp32) print("fp32", train(on, network, Precision::fp32, tokens, batch));
+}
+
+void rollouts(const Accelerator& on, const Network& network) {
+  const at::NoGradGuard no_grad;
+  const auto stream = on.use_stream();
+  const auto model = make_model(network.model, network.token, 1);
+  model->to(on.device());
+  DiffusionConfig config;
+  config.output = network.output;
+  const auto diffusion = make_diffusion(config).to(on.device());
+  const Autocast autocast(on.device().type(), true, true);
+  struct Case {
+    const char* schedule;
+    int64_t tokens, steps, batch;
+  };
+  for (const Case& c : {Case{"pyramid", 250, 100, 1}, Case{"pyramid", 250, 100, 1}, Case{"autoregressive", 25, 100, 1},
+                        Case{"autoregressive", 25, 10, 8}}) {  // the first one also pays for cuDNN's measurements
+
+    RolloutConfig rollout_config;
+    rollout_config.schedule = c.schedule;
+    rollout_config.steps = c.steps;
+    RolloutInput input;
+    input.tokens = c.tokens;
+    input.z = model->initial_latent(c.batch, {});
+    input.seed = 3;
+    Tensor last;
+    const double start = now();
+    const auto stats = rollout(*model, diffusion, rollout_config, input, [&](int64_t, const Tensor& x) { last = x; });
+    on.synchronize();
+    const double time = now() - start;
+    fmt::print("{{\"work\": \"rollout\", \"network\": \"{}\", \"schedule\": \"{}\", \"tokens\": {}, \"steps\": {}, \"batch\": {}, \"seconds\": {:.3f}, "
+               "\"model_calls\": {}, \"cells\": {}, \"ms_a_call\": {:.3f}}}\n",
+               network.name, c.schedule, c.tokens, c.steps, c.batch, time, stats.steps, stats.cells, time * 1e3 / static_cast<double>(stats.steps));
+    std::fflush(stdout);
+  }
+}
+
+int run(int argc, char** argv) {
+  const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
+  const double seconds = argc > 2 ? std::atof(argv[2]) : 1.0;
+  const std::string only = argc > 3 ? argv[3] : "denoise training fp32 rollout";
+  const auto wanted = [&](const char* work) { return only.find(work) != std::string::npos; };
+  fmt::print("{{\"device\": \"{}\"}}\n", on.description());
+  for (const Network& network : networks()) {
+    if (wanted("denoise")) denoise_calls(on, network, seconds);
+    if (wanted("training")) training_steps(on, network, wanted("fp32"));
+    if (wanted("rollout")) rollouts(on, network);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace df
+
+int main(int argc, char** argv) {
+  try {
+    return df::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_device: {}\n", error.what());
+    return 1;
+  }
+}

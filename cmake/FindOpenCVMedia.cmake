@@ -1,0 +1,17 @@
+# The four OpenCV modules that video and image files need, as target OpenCVMedia::OpenCVMedia. Debian's OpenCVConfig.cmake comes only with
+# libopencv-dev, which drags in every module (400 MB); the four -dev packages alone are enough.
+find_path(OpenCVMedia_INCLUDE_DIR opencv2/videoio.hpp PATH_SUFFIXES opencv4)
+set(_required OpenCVMedia_INCLUDE_DIR)
+foreach(_module core imgproc imgcodecs videoio)
+  find_library(OpenCVMedia_${_module}_LIBRARY opencv_${_module})
+  list(APPEND _required OpenCVMedia_${_module}_LIBRARY)
+  list(APPEND _libraries ${OpenCVMedia_${_module}_LIBRARY})
+endforeach()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(OpenCVMedia REQUIRED_VARS ${_required})
+if(OpenCVMedia_FOUND AND NOT TARGET OpenCVMedia::OpenCVMedia)
+  add_library(OpenCVMedia::OpenCVMedia INTERFACE IMPORTED)
+  target_include_directories(OpenCVMedia::OpenCVMedia INTERFACE ${OpenCVMedia_INCLUDE_DIR})
+  target_link_libraries(OpenCVMedia::OpenCVMedia INTERFACE ${_libraries})
+endif()
+mark_as_advanced(${_required})

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Batches in a seeded order, prepared ahead by worker threads. Batch n is a pure function of (data set, seed, n): the same whatever
+// the number of workers, and resuming is a matter of starting at n.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "diffusion_forcing/data/dataset.hpp"
+
+namespace df {
+
+struct LoaderConfig {
+  int64_t batch = 32;    // sequences
+  int64_t workers = 1;   // threads; 0: batches are made by the caller
+  int64_t prefetch = 4;  // batches made ahead
+};
+
+// Position n of an endless order that visits each of `size` indices once per epoch, shuffled anew in each; no table is kept.
+int64_t shuffled_index(int64_t size, uint64_t seed, int64_t n);
+
+class Loader {
+ public:
+  Loader(std::shared_ptr<const Dataset> dataset, const LoaderConfig& config, uint64_t seed, int64_t first_batch = 0);
+  ~Loader();
+  // The next batch, on the CPU. Rethrows what a worker met.
+  Batch next();
+  int64_t position() const;  // number of the batch that next() returns
+  const LoaderConfig& config() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace df

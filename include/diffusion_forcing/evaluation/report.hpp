@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Results of several runs side by side: a table for people, JSON and CSV for programs, one picture.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/core/tensor.hpp"
+#include "diffusion_forcing/evaluation/curves.hpp"
+
+namespace df {
+
+struct RunReport {
+  std::string name;
+  int64_t sequences = 0, frames = 0;                      // measured
+  std::map<std::string, std::string> facts;               // checkpoint, schedule, ...
+  std::vector<std::pair<std::string, Interval>> numbers;  // for the table
+  std::vector<Curve> curves;
+};
+
+// One column a run, one row a number: "0.412 [0.39, 0.44]"; "-" where a run has no such number.
+std::string report_table(const std::vector<RunReport>& runs);
+// run,curve,first,last,value,low,high,sequences; intervals that are not known are empty.
+std::string report_csv(const std::vector<RunReport>& runs);
+// The same and all else; unknown values are null.
+std::string report_json(const std::vector<RunReport>& runs);
+// A panel for each curve name, a line for each run, thin lines for its interval. uint8 [3, H, W]. Needs libdiffusion_forcing_media.
+Tensor report_plot(const std::vector<RunReport>& runs);
+// report.json, curves.csv, table.txt and curves.png in `folder`, each whole or as it was.
+void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs);
+
+}  // namespace df

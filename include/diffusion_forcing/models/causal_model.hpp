@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// The contract of every backbone: z_t = f(z_{t-1}, x_t, k_t, c_t) and a prediction decoded from it.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+
+#include "diffusion_forcing/core/shape.hpp"
+#include "diffusion_forcing/core/tensor.hpp"
+
+namespace df {
+
+struct TokenOutput {
+  Tensor prediction;  // [N, token...] in the space of diffusion.output
+  Tensor z;           // [N, latent...] after the token
+};
+
+struct SequenceOutput {
+  Tensor prediction;  // [B, T, token...]
+  Tensor z;           // [B, T, latent...] after each token
+};
+
+// Contract (tested on every backbone): output t depends on inputs up to t only; a sequence fed whole equals the sequence fed in
+// two parts with the z returned by the first; rows of a batch do not see each other; no state between calls, so calls from
+// several threads on one model are safe. Parameter names are the authors'.
+class CausalModel : public torch::nn::Module {
+ public:
+  // One token for N independent cells: each row has its own token, level, condition and latent.
+  // x [N, token...], k int64 [N] in 0..K, c [N, C] or undefined, z [N, latent...].
+  virtual TokenOutput step(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) = 0;
+
+  // x [B, T, token...], k int64 [B, T], c [B, T, C] or undefined, z [B, latent...]. The default loops over step.
+  virtual SequenceOutput unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z);
+
+  // z before the first token, [batch, latent...]. `init` [batch, init...] feeds an encoded latent; undefined otherwise.
+  virtual Tensor initial_latent(int64_t batch, const Tensor& init) = 0;
+
+  virtual Shape token_shape() const = 0;
+  virtual Shape latent_shape() const = 0;
+  virtual int64_t condition_dim() const = 0;  // 0: c is ignored and may be undefined
+
+  at::Device device() const;  // of the first parameter
+  int64_t parameter_count() const;
+
+ protected:
+  // Throws df::Error naming the input whose shape does not fit; `leading` is {N} or {B, T}.
+  void check_inputs(const Shape& leading, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) const;
+};
+
+}  // namespace df

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// What a data set tells a model about its tokens.
+#pragma once
+
+#include <cstdint>
+
+#include "diffusion_forcing/core/shape.hpp"
+
+namespace df {
+
+struct TokenSpec {
+  Shape token_shape;          // [F * C, H, W] or [F * D]
+  int64_t condition_dim = 0;  // C of the external condition, 0: none
+  Shape init_shape;           // of what an encoded initial latent sees; empty: none
+  int64_t frame_stack = 1;    // F frames per token
+};
+
+}  // namespace df

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// The training loop: it owns optimiser, EMA, order of the data, checkpoints and logs, and knows nothing of diffusion.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "diffusion_forcing/data/dataset.hpp"
+#include "diffusion_forcing/training/checkpoint.hpp"
+#include "diffusion_forcing/training/optimizer.hpp"
+
+namespace df {
+
+class Loader;
+class MetricLog;
+
+enum class Precision { fp32, bf16 };
+template <>
+struct EnumNames<Precision> {
+  static constexpr std::pair<std::string_view, Precision> table[] = {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}};
+};
+
+struct TrainerConfig {
+  int64_t steps = 1000;                   // optimiser steps
+  int64_t batch = 32;                     // sequences a step (over all accumulation parts)
+  int64_t accumulate = 1;                 // parts that a step's batch is computed in, one after the other
+  int64_t cpu_workers = 0;                // threads that share a batch on the CPU, one intra-op thread each; 0: one worker, all threads
+  int64_t loader_workers = 1;             // threads that prepare batches
+  Precision precision = Precision::fp32;  // bf16: autocast of the forward pass
+  OptimizerConfig optimizer;
+  double ema = 0.999;            // decay, 0: none
+  int64_t log_every = 20;        // steps
+  int64_t validate_every = 500;  // steps, 0: never
+  int64_t validation_batches = 4;
+  int64_t sample_every = 0;         // steps between sample videos in the log, 0: never
+  int64_t checkpoint_every = 1000;  // steps, 0: only at the end
+  int64_t keep_checkpoints = 2;     // newest, 0: all
+  template <class V>
+  void visit(V&& v) {
+    v("steps", steps, "optimiser steps");
+    v("batch", batch, "sequences a step");
+    v("accumulate", accumulate, "parts a batch is computed in");
+    v("cpu_workers", cpu_workers, "threads that share a batch on the CPU, 0: intra-op threads instead");
+    v("loader_workers", loader_workers, "threads that prepare batches");
+    v("precision", precision, "of the forward pass");
+    optimizer.visit(v);
+    v("ema", ema, "decay of the averaged weights, 0: none");
+    v("log_every", log_every, "steps between lines of metrics.jsonl");
+    v("validate_every", validate_every, "steps between validations, 0: never");
+    v("validation_batches", validation_batches, "batches of a validation");
+    v("sample_every", sample_every, "steps between sample videos, 0: never");
+    v("checkpoint_every", checkpoint_every, "steps between checkpoints, 0: only at the end");
+    v("keep_checkpoints", keep_checkpoints, "newest checkpoints kept, 0: all");
+  }
+};
+void validate(const TrainerConfig& config);
+
+// What is learned. Draws are made for the whole batch at once and then sliced with it along the first dimension, so that neither
+// accumulation nor workers change them.
+struct Objective {
+  std::function<std::vector<Tensor>(const Batch& batch, at::Generator generator)> draw;
+  // Mean loss (scalar) of a batch, or of a part of it, with its draws.
+  std::function<Tensor(const Batch& batch, const std::vector<Tensor>& draws)> loss;
+};
+
+struct StepReport {
+  int64_t step = 0;               // steps done, this one included
+  double loss = 0.0;              // mean over the steps since the last report
+  double gradient_norm = 0.0;     // before clipping; mean likewise
+  double rate = 0.0;              // learning rate of this step
+  double steps_per_second = 0.0;  // of the last reports; time spent in hooks and on checkpoints does not count
+  double seconds_left = 0.0;
+};
+
+struct TrainerHooks {
+  std::function<void(const StepReport&)> on_report;  // every log_every steps and after the last one
+  std::function<void(int64_t step)> on_validate;     // every validate_every steps and after the last one; averaged weights are in place
+  std::function<void(int64_t step)> on_sample;       // likewise, every sample_every steps
+};
+
+class Trainer {
+ public:
+  // `parameters` are those of the model that the objective runs, on `device`: the ones that require a gradient are trained, the
+  // others (buffers) only saved. Parameters that the loss does not depend on stay as they are.
+  Trainer(const TrainerConfig& config, NamedTensors parameters, Objective objective, Loader& loader, uint64_t seed, at::Device device);
+  ~Trainer();
+  // One optimiser step. Returns the loss. Throws df::Error naming step and cause where loss or gradient are not finite.
+  double step();
+  int64_t steps_done() const;
+  // From steps_done() to config.steps: reports, validates, saves to `run`. `stop` is asked after each step (signals): true saves a
+  // checkpoint and returns. A loss or gradient that is not finite ends the run with a df::Error before anything more is saved.
+  void run(const std::filesystem::path& run, const TrainerHooks& hooks, const std::function<bool()>& stop = {});
+  void save(const std::filesystem::path& run) const;
+  // Everything that the next step depends on. The loader must start at batch inspect_checkpoint(folder).step, and the seed must be
+  // that of the checkpoint; df::Error otherwise.
+  void load(const std::filesystem::path& checkpoint_folder);
+  // Exchanges weights and averages; no effect without EMA.
+  void swap_ema();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace df

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "config/model_weights.hpp"
+#include "config/run_folder.hpp"
+#include "config/session.hpp"
+#include "diffusion_forcing/config/procedures.hpp"
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+
+namespace df {
+
+namespace fs = std::filesystem;
+
+fs::path load_model_weights(const fs::path& checkpoint, const NamedTensors& weights, bool raw) {
+  if (!fs::exists(checkpoint)) throw Error(checkpoint.string() + ": not found; expected a run folder, a checkpoint folder or a .safetensors file");
+  if (!fs::is_directory(checkpoint)) {
+    load_weights(checkpoint, weights);
+    return checkpoint;
+  }
+  fs::path folder = checkpoint;
+  if (!fs::exists(folder / "manifest.json")) {
+    const auto latest = latest_checkpoint(checkpoint);
+    if (!latest) throw Error(checkpoint.string() + ": holds no complete checkpoint");
+    folder = *latest;
+  }
+  const bool averaged = !raw && fs::exists(folder / "ema.safetensors");
+  Checkpoint content{0, weights, {}, {}, {}};
+  if (averaged)
+    for (const auto& [name, tensor] : weights) content.ema.emplace_back(name, at::empty_like(tensor.detach()));
+  load_checkpoint(folder, content);
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < content.ema.size(); ++i) weights[i].second.copy_(content.ema[i].second);
+  return folder / (averaged ? "ema.safetensors" : "model.safetensors");
+}
+
+fs::path find_run(const fs::path& checkpoint) {
+  std::error_code failed;
+  for (fs::path folder = fs::absolute(checkpoint).lexically_normal(); ; folder = folder.parent_path()) {
+    if (fs::exists(folder / "config.yaml", failed)) return folder;
+    if (folder == folder.root_path()) break;
+  }
+  throw Error(checkpoint.string() + ": no config.yaml in it or in a folder above; name the experiment with --config");
+}
+
+TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, const std::string& device, bool raw) {
+  if (!fs::exists(checkpoint)) throw Error(checkpoint.string() + ": not found; expected a run folder, a checkpoint folder or a .safetensors file");
+  TrainedModel trained;
+  std::optional<DataSpec> spec;
+  if (config.empty()) {
+    const fs::path run = find_run(checkpoint);
+    trained.config = load_experiment(run / "config.yaml");
+    spec = read_data_spec(run);
+  } else {
+    trained.config = load_experiment(config);
+  }
+  validate(trained.config);
+  const Accelerator& place = accelerator(device);
+  with_config_errors([&] {
+    trained.spec = spec ? *spec : make_dataset(trained.config.data, Split::validation)->spec();
+    trained.model = make_model(trained.config.model, trained.spec.token, derive_seed(trained.config.seed, Stream::weights));
+  });
+  trained.weights = load_model_weights(checkpoint, named_tensors(*trained.model), raw);
+  trained.model->to(place.device());
+  trained.model->eval();
+  for (auto& parameter : trained.model->parameters()) parameter.requires_grad_(false);
+  trained.diffusion = make_diffusion(trained.config.diffusion).to(place.device());
+  return trained;
+}
+
+}  // namespace df

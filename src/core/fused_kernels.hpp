@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// Kernels that a device library brings for chains of small operators. Each has a twin of plain tensor operators in models/ops.cpp,
+// which decides when to call which; the two are compared in tests.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace df {
+
+using at::Tensor;
+
+// silu(group_norm(x + x_bias) * (1 + m_scale) + m_shift) + residual, for x [N, C, H, W].
+struct GroupNormInput {
+  Tensor x;             // channels last, float32 or bfloat16, C divisible by 8
+  Tensor x_bias;        // float32 [C] or undefined: 0; the bias of the convolution before
+  Tensor weight, bias;  // float32 [C]
+  Tensor modulation;    // float32 [N, 2 C] (m_scale, m_shift), rows may be strided; undefined: 0
+  Tensor residual;      // like x, or undefined: 0
+  int64_t groups;
+  double eps;
+};
+struct GroupNormOutput {
+  Tensor y;      // like x
+  Tensor stats;  // float32 [N, groups, 2]: mean and 1 / deviation, for the backward pass
+};
+struct GroupNormGradient {
+  Tensor x, x_bias, weight, bias, modulation;
+};
+
+// (x + x_bias) / ||x + x_bias|| sqrt(C) g + residual over the channels of x [N, C, H, W].
+struct RmsNormInput {
+  Tensor x;         // channels last, float32 or bfloat16, C divisible by 8 and at most 512 (float32) or 1024
+  Tensor x_bias;    // float32 [C] or undefined
+  Tensor g;         // float32 [C]
+  Tensor residual;  // like x, or undefined
+};
+struct RmsNormGradient {
+  Tensor x, x_bias, g;
+};
+
+// Linear attention with 32 channels a head and learned memory tokens.
+struct LinearAttentionInput {
+  Tensor qkv;     // bfloat16 [N, 3 heads 32, H, W], channels last
+  Tensor memory;  // float32 [2, heads, 32, M]: keys and values that every image also has
+  int64_t heads;
+};
+struct LinearAttentionOutput {
+  Tensor out;      // bfloat16 [N, heads 32, H, W], channels last
+  Tensor context;  // float32 [N heads, 32, 32], normalised and scaled: key channel, value channel
+  Tensor keys;     // float32 [N heads, 2, 32]: largest key and sum of exponentials of each key channel
+};
+struct LinearAttentionGradient {
+  Tensor qkv, memory;
+};
+
+class FusedKernels {
+ public:
+  virtual ~FusedKernels() = default;
+  virtual GroupNormOutput group_norm(const GroupNormInput& input) const = 0;
+  virtual GroupNormGradient group_norm_backward(const GroupNormInput& input, const Tensor& stats, const Tensor& dy) const = 0;
+  virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
+  virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
+  virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
+  virtual LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& input, const LinearAttentionOutput& output,
+                                                            const Tensor& dout) const = 0;
+};
+
+// Those of the library of `device`; null where there are none (the CPU, or a device that was never asked for).
+const FusedKernels* fused_kernels(at::Device device);
+
+}  // namespace df

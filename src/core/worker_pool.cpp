@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "core/worker_pool.hpp"
+
+#include <ATen/Parallel.h>
+
+namespace df {
+
+WorkerPool::WorkerPool(int64_t workers) : caller_threads_(at::get_num_threads()), failures_(static_cast<size_t>(workers)) {
+  // The calling thread too: its OpenMP team would spin on the workers' cores between its operators. A thread takes the process's number
+  // of intra-op threads with its first operator, whatever it asked for before, so the number stays at one while the pool lives.
+  at::set_num_threads(1);
+  for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this, i] { loop(i); });
+}
+
+WorkerPool::~WorkerPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  start_.notify_all();
+  for (auto& thread : threads_) thread.join();
+  at::set_num_threads(caller_threads_);
+}
+
+void WorkerPool::run(const std::function<void(int64_t)>& work) {
+  std::unique_lock lock(mutex_);
+  work_ = &work;
+  busy_ = size();
+  ++round_;
+  start_.notify_all();
+  done_.wait(lock, [this] { return busy_ == 0; });
+  std::exception_ptr first;
+  for (auto& failure : failures_) {
+    if (!first) first = failure;
+    failure = nullptr;
+  }
+  if (first) std::rethrow_exception(first);
+}
+
+void WorkerPool::loop(int64_t worker) {
+  uint64_t seen = 0;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    start_.wait(lock, [&] { return stop_ || round_ != seen; });
+    if (stop_) return;
+    seen = round_;
+    const auto* work = work_;
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      (*work)(worker);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    failures_[static_cast<size_t>(worker)] = failure;
+    if (--busy_ == 0) done_.notify_all();
+  }
+}
+
+}  // namespace df

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+#include "cuda/kernels.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+
+#include "cuda/group_norm.cuh"
+#include "cuda/linear_attention.cuh"
+#include "cuda/rms_norm.cuh"
+
+namespace df {
+
+namespace {
+
+using bf16 = __nv_bfloat16;
+
+const float* floats(const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+
+template <class T>
+const T* elements(const Tensor& x) {
+  return x.defined() ? static_cast<const T*>(x.const_data_ptr()) : nullptr;
+}
+template <class T>
+T* elements_of(Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// Calls f with a value of the element type.
+template <class F>
+void with_type(const Tensor& x, F&& f) {
+  if (x.scalar_type() == at::kBFloat16)
+    f(bf16());
+  else
+    f(float());
+}
+
+cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
+
+Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) { return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device())); }
+
+Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
+
+// Enough parts of an image that the device is full, each long enough to be worth a block.
+int parts(int64_t images, int64_t pixels, int64_t least, int64_t blocks) {
+  const int64_t wanted = (blocks + images - 1) / images;
+  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels / least)));
+}
+
+cuda::GroupNormShape shape_of(const GroupNormInput& in) {
+  cuda::GroupNormShape s{};
+  s.images = static_cast<int>(in.x.size(0));
+  s.channels = static_cast<int>(in.x.size(1));
+  s.pixels = static_cast<int>(in.x.size(2) * in.x.size(3));
+  s.groups = static_cast<int>(in.groups);
+  s.eps = static_cast<float>(in.eps);
+  const int wanted = parts(s.images, s.pixels, std::max<int64_t>(8, 16384 / s.channels), 1056);
+  s.chunk = (s.pixels + wanted - 1) / wanted;
+  s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
+  return s;
+}
+
+cuda::GroupNormParameters parameters_of(const GroupNormInput& in) {
+  return {floats(in.x_bias), floats(in.weight), floats(in.bias), floats(in.modulation),
+          in.modulation.defined() ? static_cast<int>(in.modulation.stride(0)) : 0};
+}
+
+cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
+  cuda::LinearAttentionShape s{};
+  s.images = static_cast<int>(in.qkv.size(0));
+  s.pixels = static_cast<int>(in.qkv.size(2) * in.qkv.size(3));
+  s.heads = static_cast<int>(in.heads);
+  s.memories = static_cast<int>(in.memory.size(3));
+  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 660);
+  s.chunk = ((s.pixels + wanted - 1) / wanted + 127) / 128 * 128;
+  s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
+  return s;
+}
+
+class CudaKernels final : public FusedKernels {
+ public:
+  GroupNormOutput group_norm(const GroupNormInput& in) const override {
+    const c10::cuda::CUDAGuard guard(in.x.device());
+    const auto s = shape_of(in);
+    GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, s.groups, 2})};
+    auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
+    with_type(in.x, [&](auto type) {
+      using T = decltype(type);
+      cuda::group_norm<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual), elements_of<float>(partial),
+                          elements_of<float>(out.stats), elements_of<T>(out.y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return out;
+  }
+
+  GroupNormGradient group_norm_backward(const GroupNormInput& in, const Tensor& stats, const Tensor& dy) const override {
+    const c10::cuda::CUDAGuard guard(in.x.device());
+    const auto s = shape_of(in);
+    GroupNormGradient out;
+    out.x = like(in.x);
+    if (in.modulation.defined()) out.modulation = float_empty(in.x, {s.images, 2 * s.channels});
+    auto channels = float_empty(in.x, {s.images, 3, s.channels}), partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
+    with_type(in.x, [&](auto type) {
+      using T = decltype(type);
+      cuda::group_norm_backward<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
+                                   elements_of<T>(out.x), out.modulation.defined() ? elements_of<float>(out.modulation) : nullptr,
+                                   elements_of<float>(channels), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const auto sums = channels.sum({0});  // [3, C]
+    out.weight = sums[0];
+    out.bias = sums[1];
+    if (in.x_bias.defined()) out.x_bias = sums[2];
+    return out;
+  }
+
+  Tensor rms_norm(const RmsNormInput& in) const override {
+    const c10::cuda::CUDAGuard guard(in.x.device());
+    auto y = like(in.x);
+    with_type(in.x, [&](auto type) {
+      using T = decltype(type);
+      cuda::rms_norm<T>(static_cast<int>(in.x.numel() / in.x.size(1)), static_cast<int>(in.x.size(1)), elements<T>(in.x), floats(in.x_bias),
+                        floats(in.g), elements<T>(in.residual), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
+    const c10::cuda::CUDAGuard guard(in.x.device());
+    const int channels = static_cast<int>(in.x.size(1)), pixels = static_cast<int>(in.x.numel() / channels);
+    const int blocks = std::clamp(pixels / 64, 1, 528);
+    RmsNormGradient out;
+    out.x = like(in.x);
+    auto partial = float_empty(in.x, {blocks, 2, channels});
+    with_type(in.x, [&](auto type) {
+      using T = decltype(type);
+      cuda::rms_norm_backward<T>(pixels, channels, blocks, elements<T>(in.x), floats(in.x_bias), floats(in.g), elements<T>(dy),
+                                 elements_of<T>(out.x), elements_of<float>(partial), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const auto sums = partial.sum({0});  // [2, C]
+    out.g = sums[0];
+    if (in.x_bias.defined()) out.x_bias = sums[1];
+    return out;
+  }
+
+  LinearAttentionOutput linear_attention(const LinearAttentionInput& in) const override {
+    const c10::cuda::CUDAGuard guard(in.qkv.device());
+    const auto s = shape_of(in);
+    LinearAttentionOutput out;
+    out.out = at::empty({s.images, s.heads * 32, in.qkv.size(2), in.qkv.size(3)}, in.qkv.options(), at::MemoryFormat::ChannelsLast);
+    out.context = float_empty(in.qkv, {s.images * s.heads, 32, 32});
+    out.keys = float_empty(in.qkv, {s.images * s.heads, 2, 32});
+    auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 34, 32});
+    cuda::linear_attention(s, elements<bf16>(in.qkv), floats(in.memory), elements_of<float>(partial), elements_of<float>(out.context),
+                           elements_of<float>(out.keys), elements_of<bf16>(out.out), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return out;
+  }
+
+  LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& in, const LinearAttentionOutput& out,
+                                                    const Tensor& dout) const override {
+    const c10::cuda::CUDAGuard guard(in.qkv.device());
+    const auto s = shape_of(in);
+    auto dqkv = like(in.qkv);
+    auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 32, 32});
+    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}), dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
+    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys), elements<bf16>(dout),
+                                    elements_of<float>(partial), elements_of<float>(dcontext), elements_of<bf16>(dqkv),
+                                    elements_of<float>(dmemory), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return {dqkv, dmemory.sum({0})};
+  }
+};
+
+}  // namespace
+
+const FusedKernels& cuda_kernels() {
+  static const auto& kernels = *new CudaKernels;
+  return kernels;
+}
+
+}  // namespace df

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/evaluation/report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/media/media.hpp"
+
+namespace df {
+
+namespace {
+
+std::string cell(const Interval& v) {
+  if (!std::isfinite(v.value)) return "-";
+  if (!std::isfinite(v.low)) return fmt::format("{:.4g}", v.value);
+  return fmt::format("{:.4g} [{:.4g}, {:.4g}]", v.value, v.low, v.high);
+}
+
+std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : ""; }
+
+// Quoted where a comma or a quote asks for it.
+std::string field(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+nlohmann::ordered_json json_of(const Interval& v) { return {{"value", v.value}, {"low", v.low}, {"high", v.high}}; }
+
+}  // namespace
+
+std::string report_table(const std::vector<RunReport>& runs) {
+  std::vector<std::string> names;
+  for (const auto& run : runs)
+    for (const auto& [name, value] : run.numbers)
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  std::vector<std::vector<std::string>> columns(1 + runs.size());
+  columns[0] = {"", "sequences", "frames"};
+  columns[0].insert(columns[0].end(), names.begin(), names.end());
+  for (size_t r = 0; r < runs.size(); ++r) {
+    columns[r + 1] = {runs[r].name, std::to_string(runs[r].sequences), std::to_string(runs[r].frames)};
+    for (const auto& name : names) {
+      const auto found = std::find_if(runs[r].numbers.begin(), runs[r].numbers.end(), [&](const auto& n) { return n.first == name; });
+      columns[r + 1].push_back(found == runs[r].numbers.end() ? "-" : cell(found->second));
+    }
+  }
+  std::string table;
+  for (size_t line = 0; line < columns[0].size(); ++line) {
+    for (size_t i = 0; i < columns.size(); ++i) {
+      size_t width = 0;
+      for (const auto& text : columns[i]) width = std::max(width, text.size());
+      table += i + 1 < columns.size() ? fmt::format("{:<{}}  ", columns[i][line], width) : columns[i][line];
+    }
+    table += "\n";
+  }
+  return table;
+}
+
+std::string report_csv(const std::vector<RunReport>& runs) {
+  std::string csv = "run,curve,first,last,value,low,high,sequences\n";
+  for (const auto& run : runs)
+    for (const auto& curve : run.curves)
+      for (const auto& p : curve.points)
+        csv += fmt::format("{},{},{},{},{},{},{},{}\n", field(run.name), curve.name, p.first, p.last, number(p.value.value),
+                           number(p.value.low), number(p.value.high), run.sequences);
+  return csv;
+}
+
+std::string report_json(const std::vector<RunReport>& runs) {
+  auto all = nlohmann::ordered_json::array();
+  for (const auto& run : runs) {
+    nlohmann::ordered_json entry{{"name", run.name}, {"sequences", run.sequences}, {"frames", run.frames}, {"facts", run.facts}};
+    for (const auto& [name, value] : run.numbers) entry["numbers"][name] = json_of(value);
+    for (const auto& curve : run.curves) {
+      auto& points = entry["curves"][curve.name] = nlohmann::ordered_json::array();
+      for (const auto& p : curve.points) {
+        auto point = json_of(p.value);
+        point["first"] = p.first;
+        point["last"] = p.last;
+        points.push_back(point);
+      }
+    }
+    all.push_back(entry);
+  }
+  return nlohmann::ordered_json{{"intervals", "95 % bootstrap over sequences"}, {"runs", all}}.dump(1) + "\n";
+}
+
+void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs) {
+  write_atomically(folder / "report.json", report_json(runs));
+  write_atomically(folder / "curves.csv", report_csv(runs));
+  write_atomically(folder / "table.txt", report_table(runs));
+  write_png(folder / "curves.png", report_plot(runs));
+}
+
+}  // namespace df

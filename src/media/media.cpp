@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/media/media.hpp"
+
+#include <ATen/ATen.h>
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/core/shape.hpp"
+#include "media/backend.hpp"
+#include "media/frames.hpp"
+#include "media/gif.hpp"
+
+namespace df {
+
+namespace media {
+
+namespace {
+
+// Beside the library that this function is in; else wherever the loader looks.
+GetBackend load() {
+  constexpr const char* kName = "libdiffusion_forcing_media.so";
+  Dl_info self{};
+  fs::path beside = kName;
+  if (dladdr(reinterpret_cast<const void*>(&load), &self) && self.dli_fname)
+    if (const fs::path candidate = fs::path(self.dli_fname).parent_path() / kName; fs::exists(candidate)) beside = candidate;
+  void* library = dlopen(beside.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) throw Error(fmt::format("video and image files need {}: {}", kName, dlerror()));
+  void* get = dlsym(library, kBackendSymbol);
+  if (!get) throw Error(fmt::format("{}: expected the symbol {}, it is from another version", beside.string(), kBackendSymbol));
+  return reinterpret_cast<GetBackend>(get);
+}
+
+}  // namespace
+
+Backend& backend() {
+  static const GetBackend get = load();
+  return *get();
+}
+
+void check_frame(const Tensor& frame, const std::string& name) {
+  check_shape(frame, name, {3, -1, -1});
+  if (frame.scalar_type() != at::kByte)
+    throw Error(fmt::format("{}: expected a uint8 frame, got {}", name, c10::toString(frame.scalar_type())));
+  if (frame.numel() == 0) throw Error(fmt::format("{}: expected a frame with pixels, got {} x {}", name, frame.size(2), frame.size(1)));
+}
+
+Tensor to_rows(const Tensor& frame) { return frame.detach().to(at::kCPU).permute({1, 2, 0}).contiguous(); }
+
+}  // namespace media
+
+namespace {
+
+class Reader final : public VideoReader {
+ public:
+  explicit Reader(std::unique_ptr<media::FrameSource> source) : source_(std::move(source)) {}
+  int64_t frames() const override { return source_->frames(); }
+  double fps() const override { return source_->fps(); }
+  int64_t height() const override { return source_->height(); }
+  int64_t width() const override { return source_->width(); }
+  bool read(Tensor& frame) override {
+    const Tensor rows = at::empty({height(), width(), 3}, at::kByte);
+    if (!source_->read(rows.data_ptr<uint8_t>())) return false;
+    frame = rows.permute({2, 0, 1}).contiguous();
+    return true;
+  }
+  void seek(int64_t frame) override { source_->seek(frame); }
+
+ private:
+  std::unique_ptr<media::FrameSource> source_;
+};
+
+}  // namespace
+
+std::unique_ptr<VideoReader> open_video(const fs::path& path) { return std::make_unique<Reader>(media::backend().open_video(path)); }
+
+std::string encode_png(const Tensor& rgb) {
+  media::check_frame(rgb, "encode_png");
+  const Tensor rows = media::to_rows(rgb);
+  return media::backend().encode_png(rows.data_ptr<uint8_t>(), rows.size(0), rows.size(1));
+}
+
+void write_png(const fs::path& path, const Tensor& rgb) {
+  media::check_frame(rgb, path.string());
+  write_atomically(path, encode_png(rgb));
+}
+
+Tensor read_image(const fs::path& path) {
+  media::Image image = media::backend().decode_image(read_file(path), path.string());
+  return at::from_blob(image.rgb.data(), {image.height, image.width, 3}, at::kByte).permute({2, 0, 1}).contiguous();
+}
+
+std::string encode_gif(const Tensor& frames, double fps) {
+  check_shape(frames, "encode_gif", {-1, 3, -1, -1});
+  if (frames.size(0) == 0) throw Error("encode_gif: expected at least one frame, got none");
+  std::vector<Tensor> rows;
+  std::vector<const uint8_t*> pixels;
+  for (const Tensor& frame : frames.unbind()) {
+    media::check_frame(frame, "encode_gif");
+    pixels.push_back(rows.emplace_back(media::to_rows(frame)).data_ptr<uint8_t>());
+  }
+  return media::encode_gif(pixels, frames.size(2), frames.size(3), fps);
+}
+
+Tensor sheet(const Tensor& frames, int64_t columns, int64_t gap, int64_t scale) {
+  check_shape(frames, "sheet", {-1, 3, -1, -1});
+  if (frames.scalar_type() != at::kByte || frames.size(0) == 0)
+    throw Error(fmt::format("sheet: expected at least one uint8 frame, got {} {}", c10::toString(frames.scalar_type()),
+                            to_string(frames.sizes().vec())));
+  if (columns < 1 || gap < 0) throw Error(fmt::format("sheet: expected columns >= 1 and gap >= 0, got {} and {}", columns, gap));
+  const Tensor large = enlarge(frames.cpu(), scale);
+  const int64_t N = large.size(0), H = large.size(2), W = large.size(3);
+  columns = std::min(columns, N);
+  const int64_t rows = (N + columns - 1) / columns;
+  const Tensor picture = at::full({3, rows * (H + gap) - gap, columns * (W + gap) - gap}, 255, at::kByte);
+  for (int64_t n = 0; n < N; ++n) picture.narrow(1, n / columns * (H + gap), H).narrow(2, n % columns * (W + gap), W).copy_(large[n]);
+  return picture;
+}
+
+Tensor enlarge(const Tensor& frames, int64_t scale) {
+  if (scale < 1) throw Error(fmt::format("enlarge: expected a scale >= 1, got {}", scale));
+  if (scale == 1) return frames;
+  return frames.repeat_interleave(scale, -2).repeat_interleave(scale, -1);
+}
+
+}  // namespace df

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include "models/blocks.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <utility>
+
+#include "models/ops.hpp"
+
+namespace df::layers {
+
+ResnetBlock::ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generator generator) {
+  mlp_ = add<Linear>(*add<Group>(*this, "mlp"), "1", embedding, 2 * out, generator);
+  const auto block1 = add<Group>(*this, "block1"), block2 = add<Group>(*this, "block2");
+  proj1_ = add<Conv2d>(*block1, "proj", in, out, 3, true, generator);
+  norm1_ = add<GroupNorm>(*block1, "norm", out);
+  proj2_ = add<Conv2d>(*block2, "proj", out, out, 3, true, generator);
+  norm2_ = add<GroupNorm>(*block2, "norm", out);
+  if (in != out) res_conv_ = add<Conv2d>(*this, "res_conv", in, out, 1, true, generator);
+}
+
+Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& modulation) const {
+  const Tensor h = norm1_->film_silu(proj1_->unbiased(x), modulation, {});
+  return norm2_->film_silu(proj2_->unbiased(h), {}, res_conv_ ? (*res_conv_)(x) : x);
+}
+
+LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {
+  const int64_t hidden = heads * head_channels;
+  mem_kv_ = register_parameter("mem_kv", at::randn({2, heads, head_channels, memories}, generator, at::TensorOptions(at::kFloat)));
+  norm_ = add<RmsNorm>(*this, "norm", channels);
+  to_qkv_ = add<Conv2d>(*this, "to_qkv", channels, 3 * hidden, 1, false, generator);
+  const auto out = add<Group>(*this, "to_out");
+  to_out_ = add<Conv2d>(*out, "0", hidden, channels, 1, true, generator);
+  out_norm_ = add<RmsNorm>(*out, "1", channels);
+}
+
+Tensor LinearAttention::operator()(const Tensor& x) const {
+  const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
+  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, mem_kv_, heads_)), x);
+}
+
+FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {
+  const int64_t hidden = heads * head_channels;
+  mem_kv_ = register_parameter("mem_kv", at::randn({2, heads, memories, head_channels}, generator, at::TensorOptions(at::kFloat)));
+  norm_ = add<RmsNorm>(*this, "norm", channels);
+  to_qkv_ = add<Conv2d>(*this, "to_qkv", channels, 3 * hidden, 1, false, generator);
+  to_out_ = add<Conv2d>(*this, "to_out", hidden, channels, 1, true, generator);
+}
+
+Tensor FullAttention::operator()(const Tensor& x) const {
+  const int64_t n = x.size(0), height = x.size(2), width = x.size(3);
+  // With channels innermost these are views: [N, P, h, c] each.
+  const auto qkv = (*to_qkv_)((*norm_)({x, {}})).permute({0, 2, 3, 1}).reshape({n, height * width, 3, heads_, head_channels}).unbind(2);
+  const auto memory = mem_kv_.to(qkv[1].scalar_type()).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
+  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };  // [N, h, tokens, c]
+  const Tensor k = at::cat({memory[0], qkv[1]}, 1), v = at::cat({memory[1], qkv[2]}, 1);  // [N, 4 + P, h, c]
+  const Tensor out = by_head(at::scaled_dot_product_attention(by_head(qkv[0]), by_head(k), by_head(v)));
+  const Tensor image = out.reshape({n, height, width, heads_ * head_channels}).permute({0, 3, 1, 2});
+  return x + (*to_out_)(image.contiguous(x.suggest_memory_format()));
+}
+
+std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,
+                                              at::Generator generator) {
+  if (kind == Attention::none) return nullptr;
+  if (kind == Attention::linear) return add<LinearAttention>(parent, name, channels, heads, std::move(generator));
+  return add<FullAttention>(parent, name, channels, heads, std::move(generator));
+}
+
+Downsample::Downsample(int64_t in, int64_t out, at::Generator generator) {
+  const auto conv = add<Group>(*this, "1");
+  const double bound = 1.0 / std::sqrt(static_cast<double>(4 * in));
+  weight_ = conv->register_parameter("weight", uniform_weight({out, 4 * in, 1, 1}, bound, generator));
+  bias_ = conv->register_parameter("bias", uniform_weight({out}, bound, generator));
+}
+
+Tensor Downsample::operator()(const Tensor& x) const {
+  // The 1x1 convolution of the patches is a 2x2 convolution of stride 2: the patches need not be built.
+  return at::conv2d(x, weight_.view({weight_.size(0), x.size(1), 2, 2}), bias_, 2);
+}
+
+Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
+
+Tensor Upsample::operator()(const Tensor& x) const {
+  return (*conv_)(at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}));
+}
+
+ConvGru::ConvGru(int64_t channels, at::Generator generator) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(channels));
+  const auto weights = [&](const char* name, Tensor& weight, Tensor& bias) {
+    const auto conv = add<Group>(*this, name);
+    weight = conv->register_parameter("weight", uniform_weight({3 * channels, channels, 3, 3}, bound, generator));
+    bias = conv->register_parameter("bias", uniform_weight({3 * channels}, bound, generator));
+  };
+  weights("x2h", x2h_weight_, x2h_bias_);
+  weights("h2h", h2h_weight_, h2h_bias_);
+}
+
+Tensor ConvGru::operator()(const Tensor& x, const Tensor& z) const {
+  const auto from_x = at::conv2d(x, x2h_weight_, x2h_bias_, 1, 1).chunk(3, 1);
+  const auto from_z = at::conv2d(z, h2h_weight_, h2h_bias_, 1, 1).chunk(3, 1);
+  const Tensor reset = at::sigmoid(from_x[0] + from_z[0]);
+  const Tensor update = at::sigmoid(from_x[1] + from_z[1]);
+  const Tensor fresh = at::tanh(at::addcmul(from_x[2], reset, from_z[2]));
+  return fresh + update * (z - fresh);
+}
+
+Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator generator) {
+  const auto block = add<Group>(*this, "0");
+  conv1_ = add<Conv2d>(*block, "conv1", latent, hidden, 3, false, generator);
+  conv2_ = add<Conv2d>(*block, "conv2", hidden, hidden, 3, false, generator);
+  if (latent != hidden) shortcut_ = add<Conv2d>(*add<Group>(*block, "shortcut"), "0", latent, hidden, 1, false, generator);
+  out_ = add<Conv2d>(*this, "1", hidden, out, 1, true, generator);
+}
+
+Tensor Decoder::operator()(const Tensor& z) const {
+  Tensor h = (*conv2_)(at::relu((*conv1_)(z)));
+  h = at::relu(h + (shortcut_ ? (*shortcut_)(z) : z));
+  return (*out_)(h);
+}
+
+}  // namespace df::layers

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/models/causal_model.hpp"
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+
+namespace df {
+
+SequenceOutput CausalModel::unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) {
+  const int64_t tokens = x.size(1);
+  std::vector<Tensor> predictions, latents;
+  Tensor latent = z;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const TokenOutput out = step(x.select(1, t), k.select(1, t), c.defined() ? c.select(1, t) : Tensor(), latent);
+    predictions.push_back(out.prediction);
+    latents.push_back(latent = out.z);
+  }
+  return {at::stack(predictions, 1), at::stack(latents, 1)};
+}
+
+at::Device CausalModel::device() const {
+  const auto all = parameters();
+  if (all.empty()) throw Error("model: has no parameters, so no device");
+  return all.front().device();
+}
+
+int64_t CausalModel::parameter_count() const {
+  int64_t count = 0;
+  for (const auto& parameter : parameters()) count += parameter.numel();
+  return count;
+}
+
+void CausalModel::check_inputs(const Shape& leading, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) const {
+  check_shape(x, "x", shape(leading, token_shape()));
+  check_shape(k, "k", leading);
+  if (condition_dim() > 0) check_shape(c, "c", shape(leading, {condition_dim()}));
+  check_shape(z, "z", shape({leading.front()}, latent_shape()));
+}
+
+}  // namespace df

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+#include "models/layers.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "models/ops.hpp"
+
+namespace df::layers {
+
+Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generator) {
+  return at::empty(sizes, at::kFloat).uniform_(-bound, bound, std::move(generator));
+}
+
+Linear::Linear(int64_t in, int64_t out, at::Generator generator) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+  weight_ = register_parameter("weight", uniform_weight({out, in}, bound, generator));
+  bias_ = register_parameter("bias", uniform_weight({out}, bound, generator));
+}
+
+Tensor Linear::operator()(const Tensor& x) const { return at::linear(x, weight_, bias_); }
+
+Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator) : padding_(kernel / 2) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in * kernel * kernel));
+  weight_ = register_parameter("weight", uniform_weight({out, in, kernel, kernel}, bound, generator));
+  if (bias) bias_ = register_parameter("bias", uniform_weight({out}, bound, generator));
+}
+
+Tensor Conv2d::operator()(const Tensor& x) const { return at::conv2d(x, weight_, bias_, 1, padding_); }
+
+void Conv2d::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+  Module::to(device, dtype, non_blocking);
+  arrange();
+}
+void Conv2d::to(torch::Device device, bool non_blocking) {
+  Module::to(device, non_blocking);
+  arrange();
+}
+void Conv2d::arrange() {
+  if (ops::fused(weight_.device())) weight_.set_data(weight_.detach().contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+Unbiased Conv2d::unbiased(const Tensor& x) const {
+  if (ops::fused(x.device())) return {at::conv2d(x, weight_, {}, 1, padding_), bias_};
+  return {(*this)(x), {}};
+}
+
+GroupNorm::GroupNorm(int64_t channels) {
+  weight_ = register_parameter("weight", at::ones({channels}));
+  bias_ = register_parameter("bias", at::zeros({channels}));
+}
+
+Tensor GroupNorm::film_silu(const Unbiased& x, const Tensor& modulation, const Tensor& residual) const {
+  return ops::group_norm_film_silu(x.x, x.bias, weight_, bias_, groups, modulation, residual);
+}
+
+RmsNorm::RmsNorm(int64_t channels) { g_ = register_parameter("g", at::ones({1, channels, 1, 1})); }
+
+Tensor RmsNorm::operator()(const Unbiased& x, const Tensor& residual) const { return ops::rms_norm(x.x, x.bias, g_, residual); }
+
+SinusoidalEmbedding::SinusoidalEmbedding(int64_t dim) {
+  const double step = std::log(10000.0) / static_cast<double>(dim / 2 - 1);
+  frequencies_ = at::exp(at::arange(dim / 2, at::kFloat) * -step);
+}
+
+Tensor SinusoidalEmbedding::operator()(const Tensor& k) const {
+  const Tensor angle = (k - 1).unsqueeze(-1) * frequencies_;
+  return at::cat({angle.sin(), angle.cos()}, -1).to(dtype_);
+}
+
+void SinusoidalEmbedding::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+  to(device, non_blocking);
+  to(dtype, non_blocking);
+}
+void SinusoidalEmbedding::to(torch::Dtype dtype, bool) { dtype_ = dtype; }
+void SinusoidalEmbedding::to(torch::Device device, bool non_blocking) { frequencies_ = frequencies_.to(device, non_blocking); }
+
+GeluMlp::GeluMlp(int64_t in, int64_t hidden, int64_t out, const std::string& first, const std::string& second, at::Generator generator)
+    : first_(add<Linear>(*this, first, in, hidden, generator)), second_(add<Linear>(*this, second, hidden, out, generator)) {}
+
+Tensor GeluMlp::operator()(const Tensor& x) const { return (*second_)(at::gelu((*first_)(x))); }
+
+TimeMlp::TimeMlp(int64_t dim, int64_t out, at::Generator generator)
+    : embedding_(add<SinusoidalEmbedding>(*this, "0", dim)),
+      first_(add<Linear>(*this, "1", dim, out, generator)),
+      second_(add<Linear>(*this, "3", out, out, generator)) {}
+
+Tensor TimeMlp::operator()(const Tensor& k) const { return (*second_)(at::gelu((*first_)((*embedding_)(k)))); }
+
+}  // namespace df::layers

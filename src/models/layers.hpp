@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// Layers of the backbones over plain tensor operators, with PyTorch's default initial weights drawn from a given generator.
+// Every forward is const: threads may share a model.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "diffusion_forcing/core/tensor.hpp"
+
+namespace df::layers {
+
+using torch::nn::Module;
+
+// Makes a T, registers it and returns it.
+template <class T, class... Args>
+std::shared_ptr<T> add(Module& parent, const std::string& name, Args&&... args) {
+  return parent.register_module(name, std::make_shared<T>(std::forward<Args>(args)...));
+}
+
+// A node of the parameter tree without parameters of its own.
+class Group : public Module {};
+
+// U(-bound, bound), to be registered as a parameter.
+Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generator);
+
+class Linear : public Module {
+ public:
+  Linear(int64_t in, int64_t out, at::Generator generator);
+  Tensor operator()(const Tensor& x) const;  // [..., in] -> [..., out]
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }
+
+ private:
+  Tensor weight_, bias_;
+};
+
+// The output of a convolution, and its bias where the operator that follows has to add it.
+struct Unbiased {
+  Tensor x, bias;
+};
+
+// Stride 1, size kept.
+class Conv2d : public Module {
+ public:
+  Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator);
+  Tensor operator()(const Tensor& x) const;  // [N, in, H, W] -> [N, out, H, W]
+  // Leaves the bias to the next operator where that is faster.
+  Unbiased unbiased(const Tensor& x) const;
+  using Module::to;
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Device device, bool non_blocking = false) override;
+
+ private:
+  void arrange();  // the weight with channels innermost where the activations are, so that no call has to rearrange it
+  Tensor weight_, bias_;
+  int64_t padding_;
+};
+
+class GroupNorm : public Module {
+ public:
+  static constexpr int64_t groups = 8;
+  explicit GroupNorm(int64_t channels);
+  // silu(norm(x) * (1 + scale) + shift) + residual, with scale and shift in `modulation` [N, 2 C]; both may be undefined.
+  Tensor film_silu(const Unbiased& x, const Tensor& modulation, const Tensor& residual) const;
+
+ private:
+  Tensor weight_, bias_;
+};
+
+// x / ||x|| sqrt(C) g over the channels.
+class RmsNorm : public Module {
+ public:
+  explicit RmsNorm(int64_t channels);
+  Tensor operator()(const Unbiased& x, const Tensor& residual = {}) const;  // [N, C, H, W], plus the residual where there is one
+
+ private:
+  Tensor g_;
+};
+
+// sin and cos of the authors' time index t = k - 1 at `dim` / 2 frequencies. The frequencies are no part of the state.
+class SinusoidalEmbedding : public Module {
+ public:
+  explicit SinusoidalEmbedding(int64_t dim);
+  Tensor operator()(const Tensor& k) const;  // int64 [N] -> [N, dim], computed in float32, in the dtype of the weights
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Device device, bool non_blocking = false) override;
+
+ private:
+  Tensor frequencies_;  // float32 [dim / 2]
+  at::ScalarType dtype_ = at::kFloat;
+};
+
+// Children `first` and `second`: Linear, GELU, Linear.
+class GeluMlp : public Module {
+ public:
+  GeluMlp(int64_t in, int64_t hidden, int64_t out, const std::string& first, const std::string& second, at::Generator generator);
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  std::shared_ptr<Linear> first_, second_;
+};
+
+// time_mlp: embedding of `dim`, then Linear(dim, out), GELU, Linear(out, out).
+class TimeMlp : public Module {
+ public:
+  TimeMlp(int64_t dim, int64_t out, at::Generator generator);
+  Tensor operator()(const Tensor& k) const;  // int64 [N] -> [N, out]
+
+ private:
+  std::shared_ptr<SinusoidalEmbedding> embedding_;
+  std::shared_ptr<Linear> first_, second_;
+};
+
+}  // namespace df::layers

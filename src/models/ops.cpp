@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+#include "models/ops.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <optional>
+
+#include "core/fused_kernels.hpp"
+
+namespace df::ops {
+
+namespace {
+
+constexpr double group_eps = 1e-5;
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+using Optional = std::optional<Tensor>;
+
+Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : std::nullopt; }
+Tensor or_none(const Optional& x) { return x ? *x : Tensor(); }
+Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+Tensor vector(const Tensor& x) { return x.defined() ? x.to(at::kFloat).flatten() : x; }
+
+// [C] to broadcast over [N, C, H, W].
+Tensor per_channel(const Tensor& x) { return x.view({1, -1, 1, 1}); }
+
+// The library's kernels for x [N, C, H, W], where they have one for its type and channels.
+const FusedKernels* kernels_for(const Tensor& x) {
+  const bool bf16 = x.scalar_type() == at::kBFloat16;
+  if (x.size(1) % 8 != 0 || x.size(1) > (bf16 ? 1024 : 512) || !(bf16 || x.scalar_type() == at::kFloat)) return nullptr;
+  return fused_kernels(x.device());
+}
+
+struct GroupNorm : Function<GroupNorm> {
+  static GroupNormInput input(const variable_list& saved, int64_t groups) {
+    return {saved[0], saved[1], saved[2], saved[3], saved[4], {}, groups, group_eps};
+  }
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& weight, const Tensor& bias,
+                        const Optional& modulation, const Optional& residual, int64_t groups) {
+    const variable_list saved = {x, or_none(x_bias), weight, bias, or_none(modulation)};
+    auto in = input(saved, groups);
+    in.residual = or_none(residual);
+    const auto out = fused_kernels(x.device())->group_norm(in);
+    auto all = saved;
+    all.push_back(out.stats);
+    context->save_for_backward(all);
+    context->saved_data["groups"] = groups;
+    context->saved_data["residual"] = residual.has_value();
+    return out.y;
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const Tensor dy = channels_last(upstream[0]);
+    const auto gradient =
+        fused_kernels(dy.device())->group_norm_backward(input(saved, context->saved_data["groups"].toInt()), saved[5], dy);
+    return {gradient.x, gradient.x_bias, gradient.weight, gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
+            Tensor()};
+  }
+};
+
+struct RmsNorm : Function<RmsNorm> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
+    context->save_for_backward({x, or_none(x_bias), g});
+    context->saved_data["residual"] = residual.has_value();
+    return fused_kernels(x.device())->rms_norm({x, or_none(x_bias), g, or_none(residual)});
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const Tensor dy = channels_last(upstream[0]);
+    const auto gradient = fused_kernels(dy.device())->rms_norm_backward({saved[0], saved[1], saved[2], {}}, dy);
+    return {gradient.x, gradient.x_bias, gradient.g, context->saved_data["residual"].toBool() ? dy : Tensor()};
+  }
+};
+
+struct LinearAttention : Function<LinearAttention> {
+  static Tensor forward(AutogradContext* context, const Tensor& qkv, const Tensor& memory, int64_t heads) {
+    const auto out = fused_kernels(qkv.device())->linear_attention({qkv, memory, heads});
+    context->save_for_backward({qkv, memory, out.context, out.keys});
+    context->saved_data["heads"] = heads;
+    return out.out;
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const Tensor dout = channels_last(upstream[0]);
+    const auto gradient = fused_kernels(dout.device())
+                              ->linear_attention_backward({saved[0], saved[1], context->saved_data["heads"].toInt()}, {{}, saved[2], saved[3]}, dout);
+    return {gradient.qkv, gradient.memory, Tensor()};
+  }
+};
+
+}  // namespace
+
+bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
+
+namespace plain {
+
+Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
+                            const Tensor& modulation, const Tensor& residual) {
+  Tensor h = at::group_norm(x_bias.defined() ? x + per_channel(x_bias) : x, groups, weight, bias, group_eps);
+  if (modulation.defined()) {
+    const auto halves = modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);  // [N, C, 1, 1]
+    h = at::addcmul(halves[1], h, halves[0] + 1);
+  }
+  h = at::silu(h);
+  return residual.defined() ? h + residual : h;
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
+  const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
+  const Tensor norm = at::linalg_vector_norm(shifted, 2, at::IntArrayRef{1}, true).clamp_min(1e-12);  // [N, 1, H, W]
+  const Tensor y = shifted / norm * (g * std::sqrt(static_cast<double>(x.size(1))));
+  return residual.defined() ? y + residual : y;
+}
+
+Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
+  const int64_t n = qkv.size(0), channels = memory.size(2), memories = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
+  const auto parts = qkv.reshape({n, 3, heads, channels, pixels}).unbind(1);  // each [N, h, c, P]
+  const auto extra = memory.unsqueeze(1).expand({2, n, heads, channels, memories}).unbind(0);
+  const Tensor q = at::softmax(parts[0], 2) * (1.0 / std::sqrt(static_cast<double>(channels)));
+  const Tensor k = at::softmax(at::cat({extra[0], parts[1]}, -1), -1);  // [N, h, c, M + P]
+  const Tensor v = at::cat({extra[1], parts[2]}, -1);
+  const Tensor context = at::matmul(v, k.transpose(-1, -2));  // [N, h, c of v, c of k]
+  return at::matmul(context, q).reshape({n, heads * channels, qkv.size(2), qkv.size(3)});
+}
+
+}  // namespace plain
+
+Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
+                            const Tensor& modulation, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::group_norm_film_silu(x, x_bias, weight, bias, groups, modulation, residual);
+  Tensor film = modulation.defined() ? modulation.to(at::kFloat) : modulation;
+  if (film.defined() && film.stride(1) != 1) film = film.contiguous();
+  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  return GroupNorm::apply(channels_last(x), optional(vector(x_bias)), vector(weight), vector(bias), optional(film), optional(rest), groups);
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);
+  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  return RmsNorm::apply(channels_last(x), optional(vector(x_bias)), vector(g), optional(rest));
+}
+
+Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
+  const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(2) == 32;
+  if (!shaped || !fused_kernels(qkv.device())) return plain::linear_attention(qkv, memory, heads);
+  return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).contiguous(), heads);
+}
+
+}  // namespace df::ops

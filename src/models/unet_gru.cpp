@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/models/unet_gru.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "models/initial_latent.hpp"
+#include "models/ops.hpp"
+#include "models/unet.hpp"
+
+namespace df {
+
+namespace {
+
+void check(bool good, const std::string& message) {
+  if (!good) throw Error(message);
+}
+
+void check_config(const UnetGruConfig& config) {
+  constexpr int64_t groups = layers::GroupNorm::groups;
+  const auto at_least = [](const char* key, int64_t least, int64_t value) {
+    check(value >= least, fmt::format("model.{}: expected at least {}, got {}", key, least, value));
+  };
+  at_least("width", groups, config.width);
+  at_least("latent", 1, config.latent);
+  at_least("blocks", 1, config.blocks);
+  at_least("heads", 1, config.heads);
+  at_least("patch", 1, config.patch);
+  at_least("decoder_width", 0, config.decoder_width);
+  check(config.width % groups == 0,
+        fmt::format("model.width: expected a multiple of {} (groups of the normalisation), got {}", groups, config.width));
+  check(!config.multipliers.empty(), "model.multipliers: expected at least one level, got none");
+  for (const int64_t multiplier : config.multipliers) at_least("multipliers", 1, multiplier);
+  check(
+      config.attention.size() == config.multipliers.size(),
+      fmt::format("model.attention: expected {} entries (one per multiplier), got {}", config.multipliers.size(), config.attention.size()));
+  check(config.gru_layers == 0 || config.gru_layers == 1, fmt::format("model.gru_layers: expected 0 or 1, got {}", config.gru_layers));
+  check(config.stem_kernel > 0 && config.stem_kernel % 2 == 1,
+        fmt::format("model.stem_kernel: expected an odd size, got {}", config.stem_kernel));
+}
+
+void check_token(const UnetGruConfig& config, const Shape& token) {
+  check(token.size() == 3, fmt::format("model.type: unet_gru needs image tokens [C, H, W], got tokens {}", to_string(token)));
+  const size_t levels = config.multipliers.size();
+  const int64_t divisor = config.patch << (levels - 1);
+  check(token[1] % divisor == 0 && token[2] % divisor == 0,
+        fmt::format(
+            "model.multipliers: tokens of {} x {} pixels must be divisible by {} (patch {} times 2 for each of {} levels after the first)",
+            token[1], token[2], divisor, config.patch, levels - 1));
+}
+
+class UnetGru final : public CausalModel {
+ public:
+  UnetGru(const UnetGruConfig& config, const TokenSpec& spec, at::Generator generator)
+      : token_shape_(spec.token_shape),
+        latent_shape_({config.latent, spec.token_shape[1] / config.patch, spec.token_shape[2] / config.patch}),
+        condition_dim_(spec.condition_dim),
+        patch_(config.patch),
+        initial_(*this, config.latent_init, latent_shape_, spec, generator) {
+    const int64_t channels = token_shape_[0] * patch_ * patch_;
+    unet_ = layers::add<layers::Unet>(*this, "model", config, channels, condition_dim_, generator);
+    decoder_ = layers::add<layers::Decoder>(*this, "x_from_z", config.latent, config.decoder_width > 0 ? config.decoder_width : channels,
+                                            channels, generator);
+  }
+
+  TokenOutput step(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
+    check_inputs({x.size(0)}, x, k, c, z);
+    const Tensor next = (*unet_)(to_patches(x), arrange(z), unet_->modulations(k, c));
+    return {to_pixels((*decoder_)(next)), next};
+  }
+
+  // Everything that does not depend on z runs once for all tokens: embeddings and what follows from them, and the decoder.
+  SequenceOutput unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
+    const int64_t tokens = x.size(1);
+    check_inputs({x.size(0), tokens}, x, k, c, z);
+    const auto split = [&](const Tensor& flat) { return flat.unflatten(0, {-1, tokens}).unbind(1); };
+    const auto patches = split(to_patches(x.flatten(0, 1)));
+    std::vector<std::vector<Tensor>> modulations(static_cast<size_t>(tokens));
+    for (const Tensor& of_block : unet_->modulations(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
+      const auto by_token = split(of_block);
+      for (size_t t = 0; t < modulations.size(); ++t) modulations[t].push_back(by_token[t]);
+    }
+    std::vector<Tensor> latents;
+    Tensor latent = arrange(z);
+    for (size_t t = 0; t < modulations.size(); ++t) latents.push_back(latent = (*unet_)(patches[t], latent, modulations[t]));
+    const Tensor all = at::stack(latents, 1);  // [B, T, latent...]
+    return {to_pixels((*decoder_)(arrange(all.flatten(0, 1)))).unflatten(0, {-1, tokens}), all};
+  }
+
+  Tensor initial_latent(int64_t batch, const Tensor& init) override {
+    return initial_(batch, init, at::TensorOptions(at::kFloat).device(device()));
+  }
+  Shape token_shape() const override { return token_shape_; }
+  Shape latent_shape() const override { return latent_shape_; }
+  int64_t condition_dim() const override { return condition_dim_; }
+
+ private:
+  // Fused kernels want channels innermost, and from there on the whole network keeps them so.
+  static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
+  Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }
+  Tensor to_pixels(const Tensor& x) const { return patch_ > 1 ? at::pixel_shuffle(x, patch_) : x; }
+
+  Shape token_shape_, latent_shape_;
+  int64_t condition_dim_, patch_;
+  layers::InitialLatent initial_;
+  std::shared_ptr<layers::Unet> unet_;
+  std::shared_ptr<layers::Decoder> decoder_;
+};
+
+}  // namespace
+
+std::shared_ptr<CausalModel> make(const UnetGruConfig& config, const TokenSpec& spec, at::Generator generator) {
+  check_config(config);
+  check_token(config, spec.token_shape);
+  return std::make_shared<UnetGru>(config, spec, std::move(generator));
+}
+
+}  // namespace df

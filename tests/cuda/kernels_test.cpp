@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// The fused kernels against their twins of plain operators in float64: values and gradients.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/autograd.h>
+
+#include <functional>
+#include <vector>
+
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/error.hpp"
+#include "models/ops.hpp"
+#include "support/support.hpp"
+
+namespace df::test {
+namespace {
+
+using Arguments = std::vector<Tensor>;
+using Operator = std::function<Tensor(const Arguments&)>;
+
+// Distance over size, in float64: what bfloat16 rounding leaves small and a wrong formula does not.
+double error(const Tensor& a, const Tensor& b) {
+  const auto x = a.detach().to(at::kCPU, at::kDouble), y = b.detach().to(at::kCPU, at::kDouble);
+  return ((x - y).norm() / (y.norm() + 1e-30)).item<double>();
+}
+
+class Kernels : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      cuda_ = &accelerator("cuda");
+    } catch (const Error& e) {
+      GTEST_SKIP() << e.what();
+    }
+    if (!ops::fused(cuda_->device())) GTEST_SKIP() << "no kernels for " << cuda_->description();
+    generator_ = cuda_->make_generator(3);
+  }
+  Tensor normal(at::IntArrayRef sizes) { return at::randn(sizes, generator_, at::TensorOptions(at::kFloat).device(cuda_->device())); }
+
+  // Values and gradients of `op` and of its twin on the same numbers; the twin sees them in float64 (images rounded to `type` first).
+  void compare(const Operator& op, const Operator& twin, const Arguments& images, const Arguments& parameters, at::ScalarType type,
+               double tolerance) {
+    Arguments fast, exact;
+    for (const auto& x : images) fast.push_back(x.to(type).contiguous(at::MemoryFormat::ChannelsLast).requires_grad_());
+    for (const auto& p : parameters) fast.push_back(p.defined() ? p.clone().requires_grad_() : p);
+    for (const auto& x : fast) exact.push_back(x.defined() ? x.detach().to(at::kDouble).contiguous().requires_grad_() : x);
+    const Tensor y = op(fast), z = twin(exact);
+    EXPECT_EQ(y.scalar_type(), type);
+    EXPECT_LT(error(y, z), tolerance) << "value";
+    const Tensor upstream = normal(y.sizes()).to(type);
+    Arguments inputs, exact_inputs;
+    for (size_t i = 0; i < fast.size(); ++i)
+      if (fast[i].defined()) {
+        inputs.push_back(fast[i]);
+        exact_inputs.push_back(exact[i]);
+      }
+    const auto gradients = torch::autograd::grad({y}, inputs, {upstream});
+    const auto expected = torch::autograd::grad({z}, exact_inputs, {upstream.to(at::kDouble)});
+    for (size_t i = 0; i < gradients.size(); ++i) EXPECT_LT(error(gradients[i], expected[i]), 2 * tolerance) << "gradient " << i;
+  }
+
+  const Accelerator* cuda_ = nullptr;
+  at::Generator generator_;
+};
+
+constexpr double fp32_tolerance = 2e-5, bf16_tolerance = 6e-3;
+double tolerance(at::ScalarType type) { return type == at::kFloat ? fp32_tolerance : bf16_tolerance; }
+
+TEST_F(Kernels, GroupNormFilmSilu) {
+  struct Case {
+    int64_t n, c, h, w;
+    bool film, bias, residual;
+  };
+  for (const Case& c : {Case{1, 48, 64, 64, true, true, false}, Case{32, 48, 16, 16, true, true, true}, Case{3, 96, 32, 32, false, true, true},
+                        Case{2, 384, 8, 8, true, false, false}, Case{5, 192, 7, 9, false, false, true}, Case{256, 64, 4, 4, true, true, false}})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
+      Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
+      if (c.residual) images.push_back(normal({c.n, c.c, c.h, c.w}));
+      const auto run = [&](auto f) {
+        return [f, c](const Arguments& a) {
+          const size_t p = c.residual ? 2 : 1;
+          return f(a[0], a[p], a[p + 1], a[p + 2], 8, a[p + 3], c.residual ? a[1] : Tensor());
+        };
+      };
+      compare(run(ops::group_norm_film_silu), run(ops::plain::group_norm_film_silu), images,
+              {c.bias ? normal({c.c}) : Tensor(), normal({c.c}) + 1, normal({c.c}), c.film ? normal({c.n, 2 * c.c}) * 0.5 : Tensor()}, type,
+              tolerance(type));
+    }
+}
+
+TEST_F(Kernels, GroupNormReadsStridedModulation) {
+  const auto x = normal({4, 48, 8, 8}), weight = normal({48}), bias = normal({48}), sequence = normal({4, 3, 96});
+  const auto fast = ops::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {});
+  EXPECT_LT(error(fast, ops::plain::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {})), fp32_tolerance);
+}
+
+TEST_F(Kernels, RmsNorm) {
+  for (const int64_t channels : {16, 48, 96, 192, 384, 512})
+    for (const bool extras : {false, true})
+      for (const auto type : {at::kFloat, at::kBFloat16}) {
+        SCOPED_TRACE(::testing::Message() << "C " << channels << " " << toString(type));
+        Arguments images = {normal({3, channels, 5, 7})};
+        if (extras) images.push_back(normal({3, channels, 5, 7}));
+        const auto run = [&](auto f) {
+          return [f, extras](const Arguments& a) { return extras ? f(a[0], a[2], a[3], a[1]) : f(a[0], a[1], a[2], Tensor()); };
+        };
+        compare(run(ops::rms_norm), run(ops::plain::rms_norm), images, {extras ? normal({channels}) : Tensor(), normal({1, channels, 1, 1})}, type,
+                tolerance(type));
+      }
+}
+
+TEST_F(Kernels, LinearAttention) {
+  struct Case {
+    int64_t n, heads, h, w;
+  };
+  for (const Case& c : {Case{1, 4, 64, 64}, Case{33, 4, 16, 16}, Case{2, 2, 9, 15}, Case{100, 4, 8, 8}}) {
+    SCOPED_TRACE(::testing::Message() << "N " << c.n << " heads " << c.heads << " H " << c.h << " W " << c.w);
+    const auto run = [&](auto f) { return [f, c](const Arguments& a) { return f(a[0], a[1], c.heads); }; };
+    compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * 1.5},
+            {normal({2, c.heads, 32, 4})}, at::kBFloat16, 1.2e-2);
+  }
+}
+
+}  // namespace
+}  // namespace df::test

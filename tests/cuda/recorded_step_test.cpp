@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// Steps of training and of sampling that a device replays from a recording do what the same steps do when run one operator at a time.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/autograd.h>
+
+#include <cmath>
+
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/data/loader.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/sampling/rollout.hpp"
+#include "diffusion_forcing/training/ema.hpp"
+#include "diffusion_forcing/training/trainer.hpp"
+#include "support/support.hpp"
+#include "training/step_recorder.hpp"
+
+namespace df::test {
+namespace {
+
+const Accelerator* cuda_or_null() {
+  try {
+    return &accelerator("cuda");
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
+Batch batch_of(uint64_t seed) {
+  Batch batch;
+  batch.x = seeded_normal({16, 8}, seed);
+  return batch;
+}
+
+// A weight that learns to undo noise, with the optimiser and the average of the trainer.
+struct Learner {
+  explicit Learner(at::Device device)
+      : weight(at::eye(8, at::TensorOptions(device)).requires_grad_()), optimizer({.learning_rate = 1e-2}, {{"weight", weight}}), ema(0.9, {{"weight", weight}}) {}
+  void step(const Batch& batch, const at::Generator& generator) {
+    const auto eps = at::randn(batch.x.sizes(), generator, batch.x.options());
+    Tensor loss;
+    {
+      const at::AutoGradMode record(true);
+      loss = ((batch.x + 0.5 * eps).mm(weight) - batch.x).square().mean();
+      std::vector<Tensor> gradients = torch::autograd::grad({loss}, {weight});
+      norm = optimizer.step(gradients);
+    }
+    ema.update();
+  }
+  void prepare(int64_t n) {
+    optimizer.set_rate(1e-2 / static_cast<double>(n + 1));
+    ema.set_step(n);
+  }
+  Tensor weight, norm;
+  AdamW optimizer;
+  Ema ema;
+};
+
+TEST(RecordedStep, OfTrainingEqualsTheEagerOne) {
+  const auto* cuda = cuda_or_null();
+  if (!cuda) GTEST_SKIP() << "no CUDA device";
+  const auto stream = cuda->use_stream();
+  Learner eager(cuda->device()), recorded(cuda->device());
+  StepRecorder recorder(*cuda, [&](const Batch& batch, const at::Generator& generator) { recorded.step(batch, generator); });
+  for (int64_t n = 0; n < 10; ++n) {
+    eager.prepare(n);
+    recorded.prepare(n);
+    const uint64_t seed = derive_seed(3, Stream::levels, static_cast<uint64_t>(n));
+    eager.step(batch_of(seed).to(cuda->device()), cuda->make_generator(seed));
+    recorder.run(batch_of(seed), seed);
+    EXPECT_TRUE(close(recorded.weight.detach(), eager.weight.detach(), 1e-6)) << "step " << n;
+    EXPECT_TRUE(close(recorded.ema.shadow()[0].second, eager.ema.shadow()[0].second, 1e-6)) << "step " << n;
+    EXPECT_TRUE(close(recorded.norm, eager.norm, 1e-5)) << "step " << n;
+  }
+  EXPECT_TRUE(recorder.recorded()) << recorder.refusal();
+}
+
+TEST(RecordedStep, ThatCannotBeRecordedRunsAllTheSame) {
+  const auto* cuda = cuda_or_null();
+  if (!cuda) GTEST_SKIP() << "no CUDA device";
+  int runs = 0;
+  Tensor sum;
+  StepRecorder recorder(*cuda, [&](const Batch& batch, const at::Generator& generator) {
+    ++runs;
+    sum = batch.x.sum() + at::randn({}, generator, batch.x.options());
+    sum.item<float>();  // waits for the device, which a recording cannot
+  });
+  for (int n = 0; n < 6; ++n) recorder.run(batch_of(static_cast<uint64_t>(n)), 1);
+  EXPECT_FALSE(recorder.recorded());
+  EXPECT_FALSE(recorder.refusal().empty());
+  EXPECT_EQ(runs, 7);  // six steps and the attempt
+  EXPECT_TRUE(std::isfinite(sum.item<float>()));
+}
+
+TEST(RecordedStep, OnTheCpuIsTheStepItself) {
+  int runs = 0;
+  StepRecorder recorder(accelerator("cpu"), [&](const Batch& batch, const at::Generator&) { runs += batch.x.is_cpu(); });
+  for (int n = 0; n < 5; ++n) recorder.run(batch_of(1), 1);
+  EXPECT_EQ(runs, 5);
+  EXPECT_FALSE(recorder.recorded());
+}
+
+// Full float32: the rollout of an untrained network multiplies a difference by about 400, so TF32's would be 10 %.
+class FullPrecision {
+ public:
+  FullPrecision() { allow(false); }
+  ~FullPrecision() { allow(true); }
+
+ private:
+  static void allow(bool tf32) {
+    at::globalContext().setAllowTF32CuBLAS(tf32);
+    at::globalContext().setAllowTF32CuDNN(tf32);
+  }
+};
+
+// The recorded plan on the device against the plain executor on the CPU: the same weights, noise and schedule.
+TEST(RecordedStep, OfAPlanGivesTheSampleOfTheCpu) {
+  const auto* cuda = cuda_or_null();
+  if (!cuda) GTEST_SKIP() << "no CUDA device";
+  const FullPrecision exact;
+  UnetGruConfig config;
+  config.width = 16;
+  config.multipliers = {1, 2};
+  config.attention = {Attention::linear, Attention::full};
+  const TokenSpec spec{{4, 16, 16}, 0, {}, 1};
+  RolloutConfig rollout_config;
+  rollout_config.steps = 12;
+  for (const char* schedule : {"pyramid", "autoregressive", "full_sequence"}) {
+    rollout_config.schedule = schedule;
+    std::vector<Tensor> samples;
+    for (const auto& device : {at::Device(at::kCPU), cuda->device()}) {
+      const at::NoGradGuard no_grad;
+      const auto model = make_model(config, spec, 5);
+      model->to(device);
+      DiffusionConfig diffusion_config;
+      diffusion_config.output = Space::x0;
+      const auto diffusion = make_diffusion(diffusion_config).to(device);
+      RolloutInput input;
+      input.tokens = 20;
+      input.z = model->initial_latent(2, {});
+      std::vector<Tensor> tokens;
+      rollout(*model, diffusion, rollout_config, input, [&](int64_t, const Tensor& x) { tokens.push_back(x.cpu().clone()); });
+      samples.push_back(at::stack(tokens));
+    }
+    EXPECT_TRUE(close(samples[1], samples[0], 1e-2)) << schedule;
+  }
+}
+
+}  // namespace
+}  // namespace df::test

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/evaluation/report.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/media/media.hpp"
+#include "support/support.hpp"
+
+namespace df::test {
+
+namespace {
+
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<RunReport> two_runs() {
+  RunReport a{"first, \"best\"",
+              4,
+              100,
+              {{"schedule", "pyramid"}},
+              {{"mse", {0.25, 0.2, 0.3}}},
+              {{"mse", {{1, 50, {0.2, 0.1, 0.3}}, {51, 100, {0.4, 0.3, 0.5}}}}}};
+  RunReport b{"second",
+              1,
+              100,
+              {},
+              {{"ssim", {0.5, unknown, unknown}}},
+              {{"mse", {{1, 50, {0.3, unknown, unknown}}}}, {"ssim", {{1, 50, {0.9, unknown, unknown}}}}}};
+  return {a, b};
+}
+
+// Pixels of about this colour.
+int64_t count(const Tensor& image, int r, int g, int b) {
+  const auto colour = at::tensor({r, g, b}, at::kInt).view({3, 1, 1});
+  return ((image.to(at::kInt) - colour).abs().amax(0) <= 3).sum().item<int64_t>();
+}
+
+}  // namespace
+
+TEST(Report, TableHasAColumnARun) {
+  EXPECT_EQ(report_table(two_runs()),
+            "           first, \"best\"    second\n"
+            "sequences  4                1\n"
+            "frames     100              100\n"
+            "mse        0.25 [0.2, 0.3]  -\n"
+            "ssim       -                0.5\n");
+}
+
+TEST(Report, CsvHasALineAPoint) {
+  EXPECT_EQ(report_csv(two_runs()),
+            "run,curve,first,last,value,low,high,sequences\n"
+            "\"first, \"\"best\"\"\",mse,1,50,0.2,0.1,0.3,4\n"
+            "\"first, \"\"best\"\"\",mse,51,100,0.4,0.3,0.5,4\n"
+            "second,mse,1,50,0.3,,,1\n"
+            "second,ssim,1,50,0.9,,,1\n");
+}
+
+TEST(Report, JsonHoldsEverything) {
+  const auto json = nlohmann::json::parse(report_json(two_runs()));
+  const auto& runs = json.at("runs");
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0].at("facts").at("schedule"), "pyramid");
+  EXPECT_EQ(runs[0].at("curves").at("mse")[1].at("first"), 51);
+  EXPECT_DOUBLE_EQ(runs[0].at("curves").at("mse")[1].at("high").get<double>(), 0.5);
+  EXPECT_DOUBLE_EQ(runs[0].at("numbers").at("mse").at("low").get<double>(), 0.2);
+  EXPECT_TRUE(runs[1].at("numbers").at("ssim").at("low").is_null());
+}
+
+TEST(Report, PlotHasAPanelACurveAndALineARun) {
+  const auto runs = two_runs();
+  const auto both = report_plot(runs), first = report_plot({runs[0]});
+  EXPECT_EQ(both.size(0), 3);
+  EXPECT_GT(both.size(2), first.size(2)) << "two panels against one";
+  EXPECT_GT(count(first, 0, 114, 178), 100) << "the first colour, RGB";
+  EXPECT_EQ(count(first, 213, 94, 0), 0);
+  EXPECT_GT(count(both, 213, 94, 0), 5) << "the second run has its own";
+  EXPECT_NO_THROW(report_plot({}));
+  EXPECT_NO_THROW(report_plot({{"flat", 1, 2, {}, {}, {{"mse", {{1, 1, {0.0, unknown, unknown}}}}}}}));
+}
+
+TEST(Report, FilesAreWritten) {
+  const TemporaryFolder folder;
+  write_report(folder.path() / "new", two_runs());
+  EXPECT_EQ(read_file(folder.path() / "new" / "curves.csv"), report_csv(two_runs()));
+  EXPECT_EQ(read_file(folder.path() / "new" / "table.txt"), report_table(two_runs()));
+  EXPECT_EQ(nlohmann::json::parse(read_file(folder.path() / "new" / "report.json")).at("runs").size(), 2U);
+  EXPECT_TRUE(identical(read_image(folder.path() / "new" / "curves.png"), report_plot(two_runs())));
+}
+
+}  // namespace df::test
