@@ -120,7 +120,8 @@ void roll_out(const Subject& subject, const Dataset& data, const EvaluationConfi
   if (context > 0) input.context = at::stack(shown).to(device);
   if (subject.model.condition_dim() > 0) input.c = at::stack(conditions).to(device);
   input.z = subject.model.initial_latent(size, inits.empty() ? Tensor() : at::stack(inits).to(device));
-  input.seed = derive_seed(config.seed, Stream::sampling, static_cast<uint64_t>(first));
+  input.seed = config.seed;
+  input.first_row = first;
   collector.start(first, std::move(futures));
   rollout(
       subject.model, subject.diffusion, subject.rollout, input, [&](int64_t, const Tensor& x) { collector.add(x); }, progress);

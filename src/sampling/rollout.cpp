@@ -57,10 +57,10 @@ Program make_program(const RolloutConfig& config, int64_t levels, int64_t tokens
   return program;
 }
 
-// Standard normal [B, token...]: sequence b's part depends on (seed, b, token) only.
-Tensor token_noise(uint64_t seed, int64_t batch, int64_t token, const Shape& token_shape) {
+// Standard normal [count, token...] of sequences first .. first + count - 1: each depends on (seed, sequence, token) only.
+Tensor token_noise(uint64_t seed, int64_t first, int64_t count, int64_t token, const Shape& token_shape) {
   std::vector<Tensor> draws;
-  for (int64_t b = 0; b < batch; ++b)
+  for (int64_t b = first; b < first + count; ++b)
     draws.push_back(seeded_normal(token_shape, derive_seed(seed, {static_cast<uint64_t>(b), static_cast<uint64_t>(token)})));
   return at::stack(draws);
 }
@@ -72,11 +72,11 @@ int64_t first_slots(const CausalModel& model) { return model.device().is_cpu() ?
 class TokenStream {
  public:
   // z [B, latent...] before the first token, c [B, tokens, C] or undefined.
-  TokenStream(CausalModel& model, const Diffusion& diffusion, const RolloutConfig& config, uint64_t seed, const Tensor& z, Tensor c,
-              const TokenSink& sink)
-      : token_shape_(model.token_shape()), clip_(diffusion.config.clip_noise), seed_(derive_seed(seed, Stream::sampling)), batch_(z.size(0)),
+  TokenStream(CausalModel& model, const Diffusion& diffusion, const RolloutConfig& config, const RolloutInput& input, const Tensor& z,
+              Tensor c, const TokenSink& sink)
+      : token_shape_(model.token_shape()), clip_(diffusion.config.clip_noise), seed_(derive_seed(input.seed, Stream::sampling)), first_row_(input.first_row), batch_(z.size(0)),
         c_(std::move(c)), sink_(sink), executor_(model, diffusion, config.sampler, batch_, first_slots(model)),
-        noise_(seeded_cell_noise(derive_seed(seed, Stream::noise), shape({batch_}, token_shape_))) {
+        noise_(seeded_cell_noise(derive_seed(input.seed, Stream::noise), shape({batch_}, token_shape_), first_row_)) {
     executor_.set_latent(0, z);
   }
 
@@ -98,7 +98,7 @@ class TokenStream {
  private:
   void enter() {
     if (entered_ - settled_ == executor_.slots()) executor_.grow(2 * executor_.slots(), settled_);
-    executor_.set_token(entered_, token_noise(seed_, batch_, entered_, token_shape_).clamp(-clip_, clip_));
+    executor_.set_token(entered_, token_noise(seed_, first_row_, batch_, entered_, token_shape_).clamp(-clip_, clip_));
     if (c_.defined()) executor_.set_condition(entered_, c_.select(1, entered_));
     ++entered_;
   }
@@ -106,7 +106,7 @@ class TokenStream {
   Shape token_shape_;
   double clip_;
   uint64_t seed_;
-  int64_t batch_;
+  int64_t first_row_, batch_;
   Tensor c_;
   const TokenSink& sink_;
   StepExecutor executor_;
@@ -120,7 +120,7 @@ Tensor latent_after_context(CausalModel& model, const Diffusion& diffusion, cons
   if (!input.context.defined() || input.context.size(1) == 0) return input.z;
   const int64_t B = input.context.size(0), T = input.context.size(1);
   std::vector<Tensor> eps;
-  for (int64_t t = 0; t < T; ++t) eps.push_back(token_noise(derive_seed(input.seed, Stream::context), B, t, model.token_shape()));
+  for (int64_t t = 0; t < T; ++t) eps.push_back(token_noise(derive_seed(input.seed, Stream::context), input.first_row, B, t, model.token_shape()));
   const Tensor c = input.c.defined() ? input.c.narrow(1, 0, T) : input.c;
   return encode_context(model, diffusion, input.context, config.policy.stabilization, at::stack(eps, 1).to(input.context.device()), c,
                         input.z);
@@ -164,7 +164,7 @@ RolloutStats rollout(CausalModel& model, const Diffusion& diffusion, const Rollo
   Program program = make_program(config, diffusion.schedule.levels(), input.tokens);
   const int64_t context = input.context.defined() ? input.context.size(1) : 0;
   const Tensor c = model.condition_dim() > 0 ? input.c.narrow(1, context, input.tokens) : Tensor();
-  TokenStream stream(model, diffusion, config, input.seed, latent_after_context(model, diffusion, config, input), c, sink);
+  TokenStream stream(model, diffusion, config, input, latent_after_context(model, diffusion, config, input), c, sink);
   PlanBuilder builder(config.policy, program.ladder);
   const double expected_cells = program.cells_a_token * static_cast<double>(input.tokens);
   const auto drain = [&] {

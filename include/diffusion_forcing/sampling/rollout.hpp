@@ -36,7 +36,8 @@ struct RolloutInput {
   Tensor context;       // [B, Tc, token...] clean tokens shown first, or undefined
   Tensor z;             // [B, latent...] before the context
   Tensor c;             // [B, Tc + tokens, C] or undefined
-  uint64_t seed = 0;    // token t of sequence b starts from noise of (seed, b, t)
+  uint64_t seed = 0;    // token t of row b starts from noise of (seed, first_row + b, t)
+  int64_t first_row = 0;  // of this batch, where a larger one is rolled out in parts: the parts give the same tokens
 };
 
 struct RolloutStats {

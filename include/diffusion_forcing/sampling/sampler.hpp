@@ -34,8 +34,8 @@ struct SamplerConfig {
 // Noise of the cells of a step, [B, cells, token...], before clipping. Must depend on (row, token) only, so that any order of
 // execution gives the same sample.
 using CellNoise = std::function<Tensor(const PlanStep& cells)>;
-// Draws each cell from (seed, row, token).
-CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape);
+// Draws each cell of sequence b from (seed, first_sequence + b, row, token).
+CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape, int64_t first_sequence = 0);
 
 struct SampleInput {
   Tensor x;         // [B, T, token...] initial noise
