@@ -29,13 +29,14 @@ Examples:
   df-eval --checkpoint runs/independent runs/shared runs/clean_history --frames 1000 --sequences 8 --out eval/compare
   df-eval --checkpoint runs/video --schedule pyramid --steps 25 --slope 2 --frames 400 --out eval/pyramid
 
-The folder gets table.txt (also printed), report.json, curves.csv, curves.png and side_by_side.mp4 (truth on the left, then the runs in order).
+The folder gets index.html, a page of all that follows: table.txt (also printed), report.json, curves.csv, curves.png, sheet.png (frames of each
+run) and side_by_side.mp4 (truth on the left, then the runs in order).
 The column `real` is other true clips: what a perfect model would get. docs/evaluation.md explains each number.)";
 
 struct Arguments {
   std::vector<fs::path> checkpoints;
   fs::path config, out;
-  std::string schedule, device = "auto";
+  std::string schedule, device = "auto", title = "Diffusion Forcing: evaluation", command;
   std::optional<int64_t> steps;
   std::optional<double> slope;
   int64_t threads = 0, scale = 0;
@@ -79,16 +80,30 @@ class FrameFile {
 };
 using FrameFiles = std::vector<std::unique_ptr<FrameFile>>;
 
-void write_side_by_side(const fs::path& path, FrameFiles& files, int64_t frames, double fps, int64_t scale) {
-  auto video = df::create_video(path, fps);
+// The video of all, and the sheet of a few of its frames.
+void write_pictures(const fs::path& folder, FrameFiles& files, const std::vector<df::RunReport>& reports, int64_t frames, double fps,
+                    int64_t scale) {
+  constexpr int64_t most_shown = 14, shown_pixels = 64;
+  const int64_t shown = std::min(most_shown, frames);
+  std::vector<int64_t> numbers;
+  std::vector<std::vector<Tensor>> picked(files.size());
+  auto video = df::create_video(folder / "side_by_side.mp4", fps);
   for (auto& file : files) file->rewind();
   for (int64_t t = 0; t < frames; ++t) {
     std::vector<Tensor> row;
     for (auto& file : files) row.push_back(file->read());
+    const auto next = static_cast<int64_t>(numbers.size());
+    if (next < shown && t >= (shown > 1 ? next * (frames - 1) / (shown - 1) : 0)) {
+      numbers.push_back(t + 1);
+      for (size_t i = 0; i < row.size(); ++i) picked[i].push_back(row[i]);
+    }
     const int64_t times = scale > 0 ? scale : std::max<int64_t>(1, 256 / row[0].size(1));
     video->write(df::sheet(at::stack(row), static_cast<int64_t>(row.size()), 4, times));
   }
   video->close();
+  std::vector<df::FrameRow> rows;
+  for (size_t i = 0; i < picked.size(); ++i) rows.push_back({reports[i].name, at::stack(picked[i])});
+  df::write_png(folder / "sheet.png", df::contact_sheet(rows, numbers, std::max<int64_t>(1, shown_pixels / rows[0].frames.size(2))));
 }
 
 df::RolloutConfig sampling_of(const Arguments& arguments, const df::TrainedModel& trained) {
@@ -138,8 +153,22 @@ df::RunReport evaluate_one(const Arguments& arguments, const fs::path& checkpoin
                   {"training noise", std::string(df::enum_name(trained.config.training.noise))},
                   {"schedule", rollout.schedule},
                   {"steps", std::to_string(rollout.steps)},
+                  {"context", fmt::format("{} frames", evaluation.context)},
+                  {"seed", std::to_string(evaluation.seed)},
                   {"data", data->describe()}};
   return report;
+}
+
+// Everything that can be wrong with a run, before an hour is spent on the others.
+void check_all(const Arguments& arguments, const df::DataSpec& spec) {
+  for (const auto& checkpoint : arguments.checkpoints) {
+    const auto trained = df::load_trained(checkpoint, arguments.config, "cpu", arguments.raw);
+    sampling_of(arguments, trained);
+    const auto &expected = spec.token.token_shape, &got = trained.spec.token.token_shape;
+    if (got != expected)
+      throw df::ConfigError(fmt::format("--checkpoint {}: expected tokens of {} as in {}, got {}", checkpoint.string(), df::to_string(expected),
+                                        arguments.checkpoints.front().string(), df::to_string(got)));
+  }
 }
 
 int evaluate(const Arguments& arguments) {
@@ -147,6 +176,7 @@ int evaluate(const Arguments& arguments) {
   const at::NoGradGuard no_grad;
   df::app::catch_signals();
   const auto first = df::load_trained(arguments.checkpoints.front(), arguments.config, arguments.device, arguments.raw);
+  check_all(arguments, first.spec);
   const auto data = df::make_dataset(first.config.data, df::Split::validation);
   spdlog::info("{}", data->describe());
   const auto& evaluation = arguments.evaluation;
@@ -168,8 +198,9 @@ int evaluate(const Arguments& arguments) {
     reports.push_back(evaluate_one(arguments, checkpoint, reference, name, *files.back()));
   }
   df::write_report(arguments.out, reports);
-  write_side_by_side(arguments.out / "side_by_side.mp4", files, evaluation.frames, arguments.fps, arguments.scale);
-  fmt::print("{}\n{}\n", df::report_table(reports), arguments.out.string());
+  write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps, arguments.scale);
+  df::write_atomically(arguments.out / "index.html", df::report_page(reports, arguments.title, arguments.command));
+  fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "index.html").string());
   return df::app::success;
 }
 
@@ -202,6 +233,8 @@ int main(int argc, char** argv) {
   app.add_option("--fps", arguments.fps, "frames a second of the video")->capture_default_str();
   app.add_option("--scale", arguments.scale, "enlarge frames n times, 0: to about 256 pixels")->capture_default_str();
   app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
+  app.add_option("--title", arguments.title, "of the page")->capture_default_str();
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
+  for (int i = 0; i < argc; ++i) arguments.command += (i ? " " : "") + (i ? std::string(argv[i]) : fs::path(argv[0]).filename().string());
   return df::app::run(app, argc, argv, [&] { return evaluate(arguments); });
 }

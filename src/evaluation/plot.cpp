@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "diffusion_forcing/evaluation/report.hpp"
-#include "media/backend.hpp"
+#include "evaluation/canvas.hpp"
 
 namespace df {
 
@@ -18,7 +18,7 @@ namespace {
 using media::Colour;
 using media::Point;
 
-constexpr Colour ink{40, 40, 40}, grid{225, 225, 225};
+constexpr Colour grid{225, 225, 225};
 // Okabe & Ito: told apart by all kinds of colour vision.
 constexpr std::array<Colour, 8> palette{
     {{0, 114, 178}, {213, 94, 0}, {0, 158, 115}, {204, 121, 167}, {230, 159, 0}, {86, 180, 233}, {120, 120, 120}, {0, 0, 0}}};
@@ -47,25 +47,6 @@ double tick_step(const Range& range, int most) {
     if (factor * power >= raw) return factor * power;
   return 10.0 * power;
 }
-
-class Canvas {
- public:
-  Canvas(int64_t height, int64_t width) : pixels_(at::full({height, width, 3}, 255, at::kByte)) {}
-  void line(const std::vector<Point>& points, Colour colour, double thickness) {
-    media::backend().draw_line(data(), pixels_.size(0), pixels_.size(1), points, colour, thickness);
-  }
-  void text(const std::string& text, Point baseline, double size, Colour colour = ink) {
-    media::backend().draw_text(data(), pixels_.size(0), pixels_.size(1), text, baseline, size, colour);
-  }
-  Tensor image() const { return pixels_.permute({2, 0, 1}).contiguous(); }
-
- private:
-  uint8_t* data() { return pixels_.data_ptr<uint8_t>(); }
-  Tensor pixels_;
-};
-
-// Width of a text of this size in the font of draw_text, roughly.
-double text_width(const std::string& text, double size) { return 0.62 * size * static_cast<double>(text.size()); }
 
 class Panel {
  public:

@@ -1,61 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The programs from end to end, as a user runs them.
+// df-train and df-schedule from end to end.
 #include <ATen/ATen.h>
-#include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
-#include <fstream>
-#include <sstream>
+#include <filesystem>
 
+#include "apps/programs.hpp"
 #include "diffusion_forcing/config/experiment.hpp"
-#include "diffusion_forcing/core/file.hpp"
-#include "diffusion_forcing/core/npy.hpp"
 #include "diffusion_forcing/core/safetensors.hpp"
 #include "diffusion_forcing/media/media.hpp"
-#include "support/support.hpp"
 
 namespace df {
-
-namespace {
-
-struct Outcome {
-  int code = -1;
-  std::string out;  // stdout and stderr
-};
-
-Outcome run(const std::string& program, const std::string& arguments) {
-  const std::string command = std::string(DF_BINARY_DIR) + "/bin/" + program + " " + arguments + " 2>&1";
-  Outcome outcome;
-  FILE* pipe = ::popen(command.c_str(), "r");
-  if (!pipe) return outcome;
-  char block[4096];
-  for (size_t got; (got = std::fread(block, 1, sizeof block, pipe)) > 0;) outcome.out.append(block, got);
-  const int status = ::pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
-
-// A network of a few thousand weights on 16 x 16 frames.
-const std::string tiny = std::string(" --config ") + DF_SOURCE_DIR + "/configs/video_quick.yaml --device cpu" +
-                         " --set data.height=16 --set data.width=16 --set data.frames=8 --set data.frame_stack=2 --set data.clips=8" +
-                         " --set model.width=8 --set model.latent=4 --set model.multipliers=[1] --set model.attention=[none]" +
-                         " --set model.middle_attention=none --set model.heads=1 --set model.decoder_width=8 --set training.batch=2" +
-                         " --set training.validate_every=0 --set training.log_every=1 --set training.warmup=2 --set diffusion.levels=20" +
-                         " --set sampling.steps=2";
-
-class Programs : public ::testing::Test {
- protected:
-  std::string path(const std::string& name) const { return (folder_.path() / name).string(); }
-  void write(const std::string& name, const std::string& text) const { write_atomically(folder_.path() / name, text); }
-  // Trains in `name` for `steps` steps.
-  Outcome train(const std::string& name, int steps, const std::string& more = "") const {
-    return run("df-train", tiny + " --set training.steps=" + std::to_string(steps) + " --out " + path(name) + " " + more);
-  }
-  test::TemporaryFolder folder_;
-};
-
-}  // namespace
 
 TEST_F(Programs, SayWhatIsWrongWithTheirArguments) {
   EXPECT_EQ(run("df-train", "--version").code, 0);
@@ -112,52 +66,6 @@ TEST_F(Programs, ResumedTrainingEqualsUninterruptedTraining) {
   EXPECT_NE(again.out.find("expected a new or empty folder"), std::string::npos) << again.out;
 }
 
-TEST_F(Programs, SamplesAreTheSameForTheSameSeed) {
-  ASSERT_EQ(train("run", 2).code, 0);
-  const auto sample = [&](const std::string& name, const std::string& more) {
-    const auto outcome = run("df-sample", "--device cpu --checkpoint " + path("run") + " --frames 7 --out " + path(name) + " " + more);
-    EXPECT_EQ(outcome.code, 0) << outcome.out;
-  };
-  sample("a.npz", "--sequences 2 --seed 3");
-  sample("b.npz", "--sequences 2 --seed 3");
-  sample("c.npz", "--sequences 2 --seed 4");
-  EXPECT_EQ(read_file(path("a.npz")), read_file(path("b.npz")));
-  const auto a = read_npz(path("a.npz"), "video");
-  EXPECT_EQ(a.sizes(), (at::IntArrayRef{2, 7, 16, 16, 3}));
-  EXPECT_FALSE(at::equal(a, read_npz(path("c.npz"), "video")));
-  sample("d.npz", "--context 2 --truth --schedule pyramid");
-  const auto d = read_npz(path("d.npz"));
-  EXPECT_EQ(d.at("video").sizes(), (at::IntArrayRef{1, 9, 16, 16, 3}));
-  EXPECT_TRUE(test::identical(d.at("video").narrow(1, 0, 2), d.at("truth").narrow(1, 0, 2)));
-  sample("e.mp4", "");
-  const auto reader = open_video(path("e.mp4"));
-  Tensor frame;
-  int64_t frames = 0;
-  while (reader->read(frame)) ++frames;
-  EXPECT_EQ(frames, 7);
-}
-
-TEST_F(Programs, SampleSaysWhatItCannotDo) {
-  const auto none = run("df-sample", "--checkpoint " + path("nothing") + " --out " + path("x.mp4"));
-  EXPECT_EQ(none.code, 1);
-  EXPECT_NE(none.out.find("not found"), std::string::npos) << none.out;
-  ASSERT_EQ(train("run", 1).code, 0);
-  const std::string start = "--device cpu --checkpoint " + path("run") + " --frames 2 --out ";
-  EXPECT_EQ(run("df-sample", start + path("x.mp4") + " --context 3").code, 2);
-  EXPECT_EQ(run("df-sample", start + path("x.mp4") + " --steps 21").code, 2);
-  EXPECT_EQ(run("df-sample", start + path("x.mp4") + " --actions a.csv").code, 2);
-  EXPECT_EQ(run("df-sample", start + path("x.xyz")).code, 1);
-  // One bit of the weights.
-  const fs::path weights = path("run/checkpoints/step_1/ema.safetensors");
-  std::string bytes = read_file(weights);
-  bytes[bytes.size() - 3] ^= 1;
-  write_atomically(weights, bytes);
-  const auto flipped = run("df-sample", start + path("x.mp4"));
-  EXPECT_EQ(flipped.code, 1);
-  EXPECT_NE(flipped.out.find("ema.safetensors: damaged: expected CRC-32"), std::string::npos) << flipped.out;
-  EXPECT_FALSE(fs::exists(path("x.mp4")));
-}
-
 TEST_F(Programs, ScheduleShowsAndChecksMatrices) {
   const auto shown = run("df-schedule", "--schedule pyramid --tokens 3 --steps 2 --levels 10 --out " + path("m.csv"));
   ASSERT_EQ(shown.code, 0) << shown.out;
@@ -171,6 +79,42 @@ TEST_F(Programs, ScheduleShowsAndChecksMatrices) {
   EXPECT_EQ(read_image(path("m.png")).size(0), 3);
   EXPECT_EQ(run("df-schedule", "--out " + path("m.txt")).code, 2);
   EXPECT_EQ(run("df-schedule", "--schedule pyramids").code, 1);
+}
+
+TEST_F(Programs, AnInterruptSavesAndSaysHowToGoOn) {
+  const std::string run_folder = path("run"), log = path("log");
+  const auto outcome = shell(program("df-train") + tiny + " --set training.steps=1000000 --out " + run_folder + " >" + log +
+                             " 2>&1 & pid=$!; for i in $(seq 600); do [ -s " + run_folder +
+                             "/metrics.jsonl ] && break; sleep 0.1; done; kill -INT $pid; wait $pid");
+  const std::string text = read_file(log);
+  EXPECT_EQ(outcome.code, 130) << text;
+  EXPECT_NE(text.find("go on with: df-train --resume --out " + run_folder), std::string::npos) << text;
+  int64_t checkpoints = 0;
+  for (const auto& entry : fs::directory_iterator(run_folder + "/checkpoints")) checkpoints += entry.path().filename().string().starts_with("step_");
+  ASSERT_GE(checkpoints, 1);
+  EXPECT_EQ(run("df-train", "--device cpu --resume --dry-run --out " + run_folder).code, 0);
+}
+
+TEST_F(Programs, WeightsAreAStartForAnotherRun) {
+  ASSERT_EQ(train("first", 1).code, 0);
+  const std::string weights = path("first/checkpoints/step_1/model.safetensors");
+  const auto second = train("second", 1, "--init " + weights + " --set training.learning_rate=0.000000001 --set training.weight_decay=0");
+  ASSERT_EQ(second.code, 0) << second.out;
+  const auto before = read_safetensors(weights).tensors, after = read_safetensors(path("second/checkpoints/step_1/model.safetensors")).tensors;
+  for (const auto& [name, tensor] : before) EXPECT_TRUE(test::close(tensor, after.at(name), 1e-6)) << name;
+  const auto wider = train("third", 1, "--init " + weights + " --set model.width=16");
+  EXPECT_EQ(wider.code, 1);
+  EXPECT_NE(wider.out.find("expected"), std::string::npos) << wider.out;
+}
+
+TEST_F(Programs, ARunFolderThatCannotBeWrittenIsAnErrorAtTheStart) {
+  write("file", "not a folder");
+  const auto outcome = train("file/run", 1);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.out.find("file"), std::string::npos) << outcome.out;
+  const auto device = run("df-train", "--config " + std::string(DF_SOURCE_DIR) + "/configs/video_quick.yaml --device cuda:7 --out " + path("run"));
+  EXPECT_NE(device.code, 0);
+  EXPECT_NE(device.out.find("cuda:7"), std::string::npos) << device.out;
 }
 
 }  // namespace df

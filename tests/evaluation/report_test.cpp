@@ -33,6 +33,8 @@ std::vector<RunReport> two_runs() {
   return {a, b};
 }
 
+constexpr int ink = 40;
+
 // Pixels of about this colour.
 int64_t count(const Tensor& image, int r, int g, int b) {
   const auto colour = at::tensor({r, g, b}, at::kInt).view({3, 1, 1});
@@ -89,6 +91,29 @@ TEST(Report, FilesAreWritten) {
   EXPECT_EQ(read_file(folder.path() / "new" / "table.txt"), report_table(two_runs()));
   EXPECT_EQ(nlohmann::json::parse(read_file(folder.path() / "new" / "report.json")).at("runs").size(), 2U);
   EXPECT_TRUE(identical(read_image(folder.path() / "new" / "curves.png"), report_plot(two_runs())));
+}
+
+TEST(Report, SheetHasTheFramesInTheirPlaces) {
+  const auto row = [](int first, int second) {
+    return at::stack({at::full({3, 8, 8}, first, at::kByte), at::full({3, 8, 8}, second, at::kByte)});
+  };
+  const auto image = contact_sheet({{"truth", row(10, 80)}, {"model", row(150, 220)}}, {1, 100}, 2);
+  for (const int grey : {10, 80, 150, 220}) EXPECT_GE(count(image, grey, grey, grey), 16 * 16) << grey;
+  // The last frame of the last row stands in the lower right corner, 4 pixels from the edges.
+  EXPECT_EQ(image.select(1, image.size(1) - 5).select(1, image.size(2) - 5)[0].item<int>(), 220);
+  EXPECT_GT(count(image.narrow(2, 0, 40), ink, ink, ink), 0) << "names";
+  EXPECT_NE(error_of([&] { contact_sheet({{"a", row(1, 2)}}, {1, 2, 3}, 1); }).find("contact sheet: a"), std::string::npos);
+}
+
+TEST(Report, PageHoldsTheTableAndEscapesNames) {
+  auto runs = two_runs();
+  runs[0].name = "<b>";
+  const auto page = report_page(runs, "A & B", "df-eval --out x");
+  EXPECT_NE(page.find("<title>A &amp; B</title>"), std::string::npos);
+  EXPECT_NE(page.find("df-eval --out x"), std::string::npos);
+  EXPECT_NE(page.find("0.25 [0.2, 0.3]"), std::string::npos);
+  EXPECT_EQ(page.find("<b>"), std::string::npos);
+  EXPECT_NE(page.find("schedule: pyramid"), std::string::npos);
 }
 
 }  // namespace df::test

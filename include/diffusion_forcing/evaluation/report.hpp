@@ -30,6 +30,15 @@ std::string report_csv(const std::vector<RunReport>& runs);
 std::string report_json(const std::vector<RunReport>& runs);
 // A panel for each curve name, a line for each run, thin lines for its interval. uint8 [3, H, W]. Needs libdiffusion_forcing_media.
 Tensor report_plot(const std::vector<RunReport>& runs);
+// Rows of frames with their names on the left and frame numbers above, enlarged `scale` times. uint8 [3, H, W]. Throws df::Error where the
+// rows differ in size. Needs libdiffusion_forcing_media.
+struct FrameRow {
+  std::string name;
+  Tensor frames;  // uint8 [N, 3, h, w]
+};
+Tensor contact_sheet(const std::vector<FrameRow>& rows, const std::vector<int64_t>& numbers, int64_t scale);
+// One HTML page: the command, then sheet.png, curves.png and side_by_side.mp4 of the same folder, the table, the facts of each run.
+std::string report_page(const std::vector<RunReport>& runs, const std::string& title, const std::string& command);
 // report.json, curves.csv, table.txt and curves.png in `folder`, each whole or as it was.
 void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs);
 
