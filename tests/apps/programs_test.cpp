@@ -117,4 +117,18 @@ TEST_F(Programs, ARunFolderThatCannotBeWrittenIsAnErrorAtTheStart) {
   EXPECT_NE(device.out.find("cuda:7"), std::string::npos) << device.out;
 }
 
+TEST_F(Programs, AFullDiskStopsTrainingAndKeepsTheOldCheckpoint) {
+  ASSERT_EQ(train("run", 1).code, 0);
+  // A limit on the size of files stands for the disk: no file may grow beyond 4 KB.
+  const auto outcome = shell("trap '' XFSZ; ulimit -f 4; " + program("df-train") + " --device cpu --resume --out " + path("run") +
+                             " --set training.steps=2 2>&1 | cat");
+  EXPECT_NE(outcome.out.find("df-train: "), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("File too large"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find(path("run")), std::string::npos) << outcome.out;
+  EXPECT_FALSE(fs::exists(path("run/checkpoints/step_2")));
+  const auto resumed = run("df-train", "--device cpu --resume --out " + path("run") + " --set training.steps=2");
+  EXPECT_EQ(resumed.code, 0) << resumed.out;
+  EXPECT_TRUE(fs::exists(path("run/checkpoints/step_2")));
+}
+
 }  // namespace df
