@@ -83,7 +83,9 @@ void write_run_folder(const fs::path& run, const ExperimentConfig& config, const
                                          {"frame_stack", spec.token.frame_stack},
                                          {"tokens", spec.tokens},
                                          {"mean", spec.mean},
-                                         {"std", spec.std}}}};
+                                         {"std", spec.std},
+                                         {"frame_mean", spec.frame_mean},
+                                         {"frame_std", spec.frame_std}}}};
   write_atomically(run / "run.json", json.dump(2) + "\n");
 }
 
@@ -100,6 +102,8 @@ std::optional<DataSpec> read_data_spec(const fs::path& run) {
     data.at("tokens").get_to(spec.tokens);
     data.at("mean").get_to(spec.mean);
     data.at("std").get_to(spec.std);
+    spec.frame_mean = data.value("frame_mean", std::vector<double>{});  // not in runs of earlier versions
+    spec.frame_std = data.value("frame_std", std::vector<double>{});
     return spec;
   } catch (const nlohmann::json::exception& error) {
     throw Error(path.string() + ": damaged: " + error.what());
