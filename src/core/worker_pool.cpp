@@ -5,10 +5,11 @@
 
 namespace df {
 
-WorkerPool::WorkerPool(int64_t workers) : caller_threads_(at::get_num_threads()), failures_(static_cast<size_t>(workers)) {
+WorkerPool::WorkerPool(int64_t workers, Work kind)
+    : caller_threads_(kind == Work::operators ? at::get_num_threads() : 0), failures_(static_cast<size_t>(workers)) {
   // The calling thread too: its OpenMP team would spin on the workers' cores between its operators. A thread takes the process's number
   // of intra-op threads with its first operator, whatever it asked for before, so the number stays at one while the pool lives.
-  at::set_num_threads(1);
+  if (caller_threads_ > 0) at::set_num_threads(1);
   for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this, i] { loop(i); });
 }
 
@@ -19,7 +20,7 @@ WorkerPool::~WorkerPool() {
   }
   start_.notify_all();
   for (auto& thread : threads_) thread.join();
-  at::set_num_threads(caller_threads_);
+  if (caller_threads_ > 0) at::set_num_threads(caller_threads_);
 }
 
 void WorkerPool::run(const std::function<void(int64_t)>& work) {

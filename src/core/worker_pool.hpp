@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Threads that live as long as a training or a rollout: each runs its operators on itself alone.
+// Threads that live as long as a training, a rollout or a batch of worlds: each runs its operators on itself alone.
 #pragma once
 
 #include <condition_variable>
@@ -13,10 +13,11 @@
 namespace df {
 
 // Two threads with half a batch each beat one batch whose operators are spread over two threads: small operators have nothing to spread.
-// While a pool lives, the thread that made it runs its own operators on one thread too.
+// While a pool of workers that run operators lives, the thread that made it runs its own operators on one thread too.
 class WorkerPool {
  public:
-  explicit WorkerPool(int64_t workers);
+  enum class Work { operators, plain };
+  explicit WorkerPool(int64_t workers, Work kind = Work::operators);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -28,7 +29,7 @@ class WorkerPool {
  private:
   void loop(int64_t worker);
 
-  int caller_threads_;
+  int caller_threads_;  // to go back to; 0: as it was
   std::mutex mutex_;
   std::condition_variable start_, done_;
   const std::function<void(int64_t)>* work_ = nullptr;

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// NumPy's legacy RandomState (MT19937) as far as D4RL's mazes draw from it, and gym's way of seeding it: the same seed gives the same
+// episodes as in papers that report seeds.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace df {
+
+class NumpyRandom {
+ public:
+  // gym 0.17 .. 0.21: the first 8 bytes of SHA-512 of the decimal number seed the state.
+  explicit NumpyRandom(uint64_t seed);
+  // RandomState(key), key a list of 32-bit numbers, not empty.
+  explicit NumpyRandom(const std::vector<uint32_t>& key);
+
+  int64_t below(int64_t n);                 // randint(0, n), which is choice(n); 1 <= n <= 2^32
+  double uniform(double low, double high);  // [low, high)
+  double normal();                          // randn()
+
+ private:
+  uint32_t next();
+  double unit();  // [0, 1), 53 bits
+  std::array<uint32_t, 624> state_;
+  size_t position_;
+  double second_normal_ = 0;
+  bool has_second_normal_ = false;
+};
+
+std::array<uint8_t, 64> sha512(std::string_view bytes);
+
+}  // namespace df
