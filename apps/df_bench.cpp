@@ -13,7 +13,7 @@
 #include "bench_networks.hpp"
 #include "bench_report.hpp"
 #include "sampling/row_workers.hpp"
-#include "training/autocast.hpp"
+#include "core/autocast.hpp"
 
 namespace {
 

@@ -17,7 +17,7 @@
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
-#include "training/autocast.hpp"
+#include "core/autocast.hpp"
 
 namespace df {
 namespace {

@@ -22,7 +22,7 @@
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
-#include "training/autocast.hpp"
+#include "core/autocast.hpp"
 
 namespace df {
 namespace {

@@ -24,6 +24,7 @@ Session make_session(const ExperimentConfig& config, const std::string& device) 
                               config.training.context_tokens));
     session.model = make_model(config.model, session.spec.token, derive_seed(config.seed, Stream::weights));
   });
+  session.model->set_recompute(config.training.recompute == Recompute::token);
   const at::Device place = session.accelerator->device();
   session.model->to(place);
   session.diffusion = make_diffusion(config.diffusion).to(place);

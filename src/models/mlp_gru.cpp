@@ -13,6 +13,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
 #include "models/layers.hpp"
+#include "models/recompute.hpp"
 
 namespace df {
 
@@ -113,7 +114,10 @@ class MlpGru final : public CausalModel {
     const auto tokens = features(x, k, c).unbind(1);
     std::vector<Tensor> latents;
     Tensor latent = z;
-    for (const Tensor& token : tokens) latents.push_back(latent = advance(token, latent));
+    const auto all_parameters = recompute() ? parameters() : std::vector<Tensor>();
+    const auto work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
+    for (const Tensor& token : tokens)
+      latents.push_back(latent = recompute() ? recomputed(work, {token, latent}, all_parameters).front() : advance(token, latent));
     const Tensor all = at::stack(latents, 1);  // [B, T, latent]
     return {(*x_from_z_)(all), all};
   }

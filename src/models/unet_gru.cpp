@@ -12,6 +12,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
 #include "models/ops.hpp"
+#include "models/recompute.hpp"
 #include "models/unet.hpp"
 
 namespace df {
@@ -88,7 +89,8 @@ class UnetGru final : public CausalModel {
     }
     std::vector<Tensor> latents;
     Tensor latent = arrange(z);
-    for (size_t t = 0; t < modulations.size(); ++t) latents.push_back(latent = (*unet_)(patches[t], latent, modulations[t]));
+    const auto parameters = recompute() ? unet_->parameters() : std::vector<Tensor>();
+    for (size_t t = 0; t < modulations.size(); ++t) latents.push_back(latent = advance(patches[t], latent, modulations[t], parameters));
     const Tensor all = at::stack(latents, 1);  // [B, T, latent...]
     return {to_pixels((*decoder_)(arrange(all.flatten(0, 1)))).unflatten(0, {-1, tokens}), all};
   }
@@ -101,6 +103,17 @@ class UnetGru final : public CausalModel {
   int64_t condition_dim() const override { return condition_dim_; }
 
  private:
+  // `parameters`: of the U-Net where its activations are not kept, else none.
+  Tensor advance(const Tensor& x, const Tensor& z, const std::vector<Tensor>& modulations, const std::vector<Tensor>& parameters) const {
+    if (parameters.empty()) return (*unet_)(x, z, modulations);
+    std::vector<Tensor> inputs = {x, z};
+    inputs.insert(inputs.end(), modulations.begin(), modulations.end());
+    const auto work = [unet = unet_](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()})};
+    };
+    return recomputed(work, inputs, parameters).front();
+  }
+
   // Fused kernels want channels innermost, and from there on the whole network keeps them so.
   static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
   Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }

@@ -90,7 +90,7 @@ class TokenStream {
 
   // Hands out the tokens before `settled`; their slots are free.
   void settle(int64_t settled) {
-    for (; settled_ < std::min(settled, entered_); ++settled_) sink_(settled_, executor_.token(settled_));
+    for (; settled_ < std::min(settled, entered_); ++settled_) sink_(settled_, executor_.token(settled_).clone());
   }
 
   RolloutStats& stats() { return stats_; }

@@ -15,7 +15,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/training/ema.hpp"
-#include "training/autocast.hpp"
+#include "core/autocast.hpp"
 #include "training/step_recorder.hpp"
 #include "training/step_statistics.hpp"
 

@@ -81,7 +81,7 @@ RunReport run(const Dataset& data, double offset, const EvaluationConfig& config
   return evaluate_model(subject, data, reference_frames(data, config), config, sink);
 }
 
-const Curve& named(const RunReport& report, const std::string& name) {
+Curve named(const RunReport& report, const std::string& name) {
   for (const auto& curve : report.curves)
     if (curve.name == name) return curve;
   throw std::out_of_range(name);

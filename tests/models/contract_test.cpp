@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
@@ -146,6 +147,33 @@ TEST_P(Contract, ASequenceInTwoPartsEqualsTheWhole) {
   EXPECT_TRUE(close(at::cat({first.z, second.z}, 1), whole.z, 1e-5));
 }
 
+TEST_P(Contract, RecomputingChangesNothing) {
+  const auto run = [&](bool recompute, bool autocast) {
+    model_->set_recompute(recompute);
+    Inputs in = inputs(6);
+    in.x.requires_grad_(true);
+    in.z.requires_grad_(true);
+    std::vector<Tensor> of = {in.x, in.z};
+    for (const Tensor& parameter : model_->parameters()) of.push_back(parameter);
+    const Autocast precision(at::kCPU, autocast, true);
+    const auto out = unroll(in);
+    std::vector<Tensor> found = gradients(out.prediction.to(at::kFloat), out.z.to(at::kFloat), of);
+    found.push_back(out.prediction.detach());
+    return found;
+  };
+  for (const bool autocast : {false, true}) {
+    const auto kept = run(false, autocast), again = run(true, autocast);
+    for (size_t i = 0; i < kept.size(); ++i) {
+      ASSERT_EQ(kept[i].defined(), again[i].defined()) << i;
+      // The order in which gradients of a shared weight add up differs.
+      if (!kept[i].defined()) continue;
+      EXPECT_TRUE(close(again[i], kept[i], autocast ? 0.05 : 1e-4)) << i;
+    }
+  }
+  const at::NoGradGuard no_grad;
+  EXPECT_FALSE(unroll(inputs(6)).z.requires_grad());
+}
+
 TEST_P(Contract, UnrollEqualsStepsInValueAndGradient) {
   const Inputs in = inputs(5);
   const auto fast = unroll(in), plain = model_->CausalModel::unroll(in.x, in.k, in.c, in.z);
@@ -231,6 +259,38 @@ INSTANTIATE_TEST_SUITE_P(Backbones, Contract,
                          ::testing::Values("UnetSmall", "UnetGruCondition", "UnetPatched", "UnetThreeBlocks", "MlpShallow",
                                            "MlpEncodedCondition"),
                          [](const auto& info) { return info.param; });
+
+// z' = tanh(w x + z), by the default unroll; counts its calls.
+class Counter final : public CausalModel {
+ public:
+  Counter() : weight_(register_parameter("weight", at::full({1}, 0.5))) {}
+  TokenOutput step(const Tensor& x, const Tensor&, const Tensor&, const Tensor& z) override {
+    ++calls;
+    const Tensor next = (weight_ * x + z).tanh();
+    return {next * 2, next};
+  }
+  Tensor initial_latent(int64_t batch, const Tensor&) override { return at::zeros({batch, 2}); }
+  Shape token_shape() const override { return {2}; }
+  Shape latent_shape() const override { return {2}; }
+  int64_t condition_dim() const override { return 0; }
+  int calls = 0;
+
+ private:
+  Tensor weight_;
+};
+
+TEST(Recompute, RunsEachTokenAgainInTheBackwardPass) {
+  const auto run = [](bool recompute) {
+    Counter model;
+    model.set_recompute(recompute);
+    const auto out = model.unroll(seeded_normal({3, 4, 2}, 1), at::zeros({3, 4}, at::kLong), {}, at::zeros({3, 2}));
+    EXPECT_EQ(model.calls, 4);
+    torch::autograd::backward({out.prediction.square().sum()}, {});
+    EXPECT_EQ(model.calls, recompute ? 8 : 4);
+    return model.parameters()[0].grad();
+  };
+  EXPECT_TRUE(close(run(true), run(false), 1e-6));
+}
 
 }  // namespace
 }  // namespace df

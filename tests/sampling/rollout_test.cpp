@@ -117,6 +117,21 @@ TEST(Rollout, SequencesDoNotDependOnTheBatch) {
   }
 }
 
+TEST(Rollout, TokensAreTheSinksToKeep) {
+  const World world = make_world();
+  for (const std::string schedule : {"autoregressive", "full_sequence", "pyramid"}) {
+    RolloutConfig config;
+    config.schedule = schedule;
+    config.steps = 3;
+    std::vector<Tensor> kept, copied;
+    rollout(*world.model, world.diffusion, config, make_input(world, 40, 1), [&](int64_t, const Tensor& x) {
+      kept.push_back(x);
+      copied.push_back(x.clone());
+    });
+    for (size_t t = 0; t < kept.size(); ++t) EXPECT_TRUE(identical(kept[t], copied[t])) << schedule << ", token " << t;
+  }
+}
+
 TEST(Rollout, ChunksOfAnyLengthCoverTheSequence) {
   const World world = make_world();
   for (const std::string schedule : {"full_sequence", "trapezoid"})

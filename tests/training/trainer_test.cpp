@@ -14,7 +14,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "support/support.hpp"
-#include "training/autocast.hpp"
+#include "core/autocast.hpp"
 
 namespace df {
 namespace {

@@ -36,6 +36,10 @@ class CausalModel : public torch::nn::Module {
   // z before the first token, [batch, latent...]. `init` [batch, init...] feeds an encoded latent; undefined otherwise.
   virtual Tensor initial_latent(int64_t batch, const Tensor& init) = 0;
 
+  // What unroll() keeps for the backward pass: everything, or only the inputs of each token, so that memory grows little with T and
+  // the forward pass of a token runs twice. Values and gradients are the same.
+  void set_recompute(bool on) { recompute_ = on; }
+
   virtual Shape token_shape() const = 0;
   virtual Shape latent_shape() const = 0;
   virtual int64_t condition_dim() const = 0;  // 0: c is ignored and may be undefined
@@ -45,7 +49,11 @@ class CausalModel : public torch::nn::Module {
 
  protected:
   // Throws df::Error naming the input whose shape does not fit; `leading` is {N} or {B, T}.
+  bool recompute() const { return recompute_; }
   void check_inputs(const Shape& leading, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) const;
+
+ private:
+  bool recompute_ = false;
 };
 
 }  // namespace df

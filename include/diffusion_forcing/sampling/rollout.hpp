@@ -46,7 +46,7 @@ struct RolloutStats {
   double seconds = 0.0;
 };
 
-// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean.
+// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean, the sink's to keep.
 using TokenSink = std::function<void(int64_t index, const Tensor& x)>;
 // Called after every batched step: fraction of all cells done.
 using RolloutProgress = std::function<void(double fraction, int64_t cells)>;
