@@ -39,7 +39,7 @@ inline bool print_data(const OfflineData& data, const Maze2dTask& task) {
       "{} rows, {} ways to a goal (longest {}), {} repeated rows after their ends, {} departures from the task's goal (longest path {})\n",
       report.rows, report.segments, report.longest_segment, report.repeated, report.paths, report.longest_path);
   if (task.layout == "umaze" || task.layout == "medium" || task.layout == "large") {
-    fmt::print("{:<12} {:>9} {:>9}   {}\n", "", "here", "D4RL", "sets made by this generator, D4RL's size");
+    fmt::print("{:<12} {:>9} {:>9}   {}\n", "", "here", "D4RL", "sets of D4RL's size made this way");
     for (const auto& row : compare_statistics(statistics, task.layout)) {
       if (row.name == "mean reward" && task.dense) continue;
       fmt::print("{:<12} {:>9.5f} {:>9.5f}   {:.5f} +- {:.5f}{}\n", row.name, row.here, row.published, row.regenerated, row.spread,

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -153,7 +154,10 @@ OfflineData load_maze2d(const Maze2dDataConfig& config) {
   const int64_t rows = generated && config.rows == 0 ? d4rl_rows(task) : config.rows;
   if (generated) {
     path = cache_folder(config.cache) / fmt::format("{}_rows{}_seed{}_v{}.hdf5", task.id, rows, config.seed, generator_version);
-    if (!fs::exists(path)) write_d4rl(path, generate_maze2d(task, {.rows = rows, .seed = config.seed}));
+    if (!fs::exists(path)) {
+      spdlog::info("{}: generating {} rows, once", path.string(), rows);
+      write_d4rl(path, generate_maze2d(task, {.rows = rows, .seed = config.seed}));
+    }
   }
   OfflineData data = read_d4rl(path, {.observation = 4, .action = 2, .infos = false});
   if (data.rows() < rows) throw Error(fmt::format("{}: expected at least data.rows {} rows, got {}", path.string(), rows, data.rows()));

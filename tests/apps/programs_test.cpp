@@ -131,4 +131,39 @@ TEST_F(Programs, AFullDiskStopsTrainingAndKeepsTheOldCheckpoint) {
   EXPECT_TRUE(fs::exists(path("run/checkpoints/step_2")));
 }
 
+TEST_F(Programs, Maze2dDataAreMadeAndLookedAt) {
+  const auto made = run("df-data", "maze2d-umaze-v1 --rows 3000 --seed 2 --out " + path("umaze.hdf5"));
+  EXPECT_EQ(made.code, 0) << made.out;
+  for (const char* text : {"#GOO#", "3000 rows, ", "\nmean x ", " 1.93279 ", "smaller sets vary more"})
+    EXPECT_NE(made.out.find(text), std::string::npos) << text << " in\n" << made.out;
+  const auto seen = run("df-data", "maze2d-umaze-v1 --file " + path("umaze.hdf5"));
+  EXPECT_EQ(seen.code, 0) << seen.out;
+  EXPECT_NE(made.out.find(seen.out.substr(seen.out.find("3000 rows"))), std::string::npos) << seen.out;
+  const auto other = run("df-data", "maze2d-medium-v1 --file " + path("umaze.hdf5"));  // rewards of another goal
+  EXPECT_EQ(other.code, 1) << other.out;
+  EXPECT_NE(other.out.find("not D4RL's form: rewards: expected those of maze2d-medium-v1"), std::string::npos) << other.out;
+  const auto unknown = run("df-data", "maze2d-huge-v1");
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_NE(unknown.out.find("unknown task 'maze2d-huge-v1'; expected one of: maze2d-umaze-v1, "), std::string::npos) << unknown.out;
+  EXPECT_EQ(run("df-data", "maze2d-umaze-v1 --data maze_video").code, 2);
+  EXPECT_EQ(run("df-data", "--data maze_video --rows 5").code, 2);
+}
+
+TEST_F(Programs, TrainOnAMaze) {
+  const std::string maze = " --config " + std::string(DF_SOURCE_DIR) +
+                           "/configs/maze2d_umaze.yaml --device cpu --set data.rows=2000 --set data.held_out=0.2" +
+                           " --set data.cache=" + path("cache") + " --set model.width=4 --set model.latent=8 --set training.batch=4" +
+                           " --set training.validate_every=2 --set training.validation_batches=1 --set training.sample_every=2";
+  const auto trained = run("df-train", maze + " --set training.steps=2 --out " + path("run"));
+  ASSERT_EQ(trained.code, 0) << trained.out;
+  EXPECT_NE(trained.out.find("30 tokens of [60] a sequence"), std::string::npos) << trained.out;
+  EXPECT_NE(trained.out.find("validation loss"), std::string::npos) << trained.out;
+  EXPECT_NE(read_file(path("run/run.json")).find("\"frame_std\""), std::string::npos);
+  const auto sample = run("df-sample", "--checkpoint " + path("run") + " --device cpu --out " + path("x.mp4"));
+  EXPECT_EQ(sample.code, 1) << sample.out;
+  const auto statistics = run("df-data", "--config " + path("run/config.yaml") + " --stats 3");
+  EXPECT_EQ(statistics.code, 1);
+  EXPECT_NE(statistics.out.find("--stats: expected a data set of videos, got maze2d maze2d-umaze-v1"), std::string::npos) << statistics.out;
+}
+
 }  // namespace df

@@ -38,7 +38,7 @@ struct DataSpec {
   double std = 0.5;
   // Where the D entries of a frame have statistics of their own (vectors of different quantities), [D] each: entry d is
   // (raw - frame_mean[d]) / frame_std[d], and mean and std are 0 and 1. Empty else.
-  std::vector<double> frame_mean, frame_std;
+  std::vector<double> frame_mean = {}, frame_std = {};
 };
 
 class Dataset {
