@@ -12,7 +12,8 @@
 
 namespace df::data {
 
-// Every method throws df::Error naming the file and the data set. HDF5 itself is not made for threads: one file at a time is worked on.
+// Every method throws df::Error naming the file and the data set. Threads may work on files of
+// their own at once where HDF5 is built for threads, as Debian's is.
 class Hdf5File {
  public:
   static Hdf5File open(const std::filesystem::path& path);

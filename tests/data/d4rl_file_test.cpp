@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <thread>
 
 #include "data/hdf5_file.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -61,6 +62,23 @@ TEST_F(D4rlFile, ReadsBackWhatWasWritten) {
   const OfflineData lean = read_d4rl(path_, {.observation = 4, .action = 2, .infos = false});
   EXPECT_EQ(lean.rows(), 40000);
   EXPECT_FALSE(lean.qpos.defined());
+}
+
+TEST_F(D4rlFile, ThreadsMayReadAndWriteAtOnce) {
+  const OfflineData data = sample(2000);
+  std::vector<int> good(4, 0);  // written by one thread each
+  {
+    std::vector<std::jthread> threads;
+    for (size_t i = 0; i < good.size(); ++i)
+      threads.emplace_back([&, i] {
+        const auto path = folder_.path() / (std::to_string(i) + ".hdf5");
+        for (int repeat = 0; repeat < 10; ++repeat) {
+          write_d4rl(path, data);
+          good[i] += identical(read_d4rl(path).observations, data.observations);
+        }
+      });
+  }
+  EXPECT_EQ(good, (std::vector<int>{10, 10, 10, 10}));
 }
 
 TEST_F(D4rlFile, ReadsFilesOfOthers) {
