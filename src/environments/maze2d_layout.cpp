@@ -8,22 +8,23 @@
 #include <set>
 
 #include "diffusion_forcing/core/error.hpp"
+#include "environments/find_named.hpp"
 
 namespace df {
 
 namespace {
 
-constexpr Cell steps[] = {{0, -1}, {0, 1}, {-1, 0}, {1, 0}};
+constexpr GridCell steps[] = {{0, -1}, {0, 1}, {-1, 0}, {1, 0}};
 
 // Cells that a walk from the goal meets.
-std::set<Cell> reachable(const Maze2dLayout& layout) {
-  std::set<Cell> found{layout.goal};
-  std::vector<Cell> open{layout.goal};
+std::set<GridCell> reachable(const Maze2dLayout& layout) {
+  std::set<GridCell> found{layout.goal};
+  std::vector<GridCell> open{layout.goal};
   while (!open.empty()) {
-    const Cell from = open.back();
+    const GridCell from = open.back();
     open.pop_back();
-    for (const Cell& step : steps) {
-      const Cell to{from.w + step.w, from.h + step.h};
+    for (const GridCell& step : steps) {
+      const GridCell to{from.w + step.w, from.h + step.h};
       if (!layout.wall(to) && found.insert(to).second) open.push_back(to);
     }
   }
@@ -41,8 +42,8 @@ void check_rows(const std::string& name, const std::vector<std::string>& rows) {
   }
 }
 
-Cell find_goal(const std::string& name, const std::vector<std::string>& rows) {
-  std::vector<Cell> goals;
+GridCell find_goal(const std::string& name, const std::vector<std::string>& rows) {
+  std::vector<GridCell> goals;
   for (size_t w = 0; w < rows.size(); ++w)
     for (size_t h = 0; h < rows[w].size(); ++h)
       if (rows[w][h] == 'G') goals.push_back({static_cast<int64_t>(w), static_cast<int64_t>(h)});
@@ -67,9 +68,14 @@ std::vector<Maze2dLayout> make_layouts() {
 
 }  // namespace
 
-Cell nearest_cell(const Point2& point) { return {std::llrint(point[0]), std::llrint(point[1])}; }
+double distance(const Point2& a, const Point2& b) {
+  const double dx = a[0] - b[0], dy = a[1] - b[1];
+  return std::sqrt(dx * dx + dy * dy);
+}
 
-bool Maze2dLayout::wall(Cell cell) const {
+GridCell nearest_cell(const Point2& point) { return {std::llrint(point[0]), std::llrint(point[1])}; }
+
+bool Maze2dLayout::wall(GridCell cell) const {
   if (cell.w < 0 || cell.h < 0 || cell.w >= width() || cell.h >= height()) return true;
   return rows[static_cast<size_t>(cell.w)][static_cast<size_t>(cell.h)] == '#';
 }
@@ -80,7 +86,7 @@ Maze2dLayout parse_maze2d_layout(std::string name, std::vector<std::string> rows
   layout.goal = find_goal(layout.name, layout.rows);
   for (int64_t w = 0; w < layout.width(); ++w)
     for (int64_t h = 0; h < layout.height(); ++h) {
-      const Cell cell{w, h};
+      const GridCell cell{w, h};
       if (layout.wall(cell)) continue;
       if (w == 0 || h == 0 || w + 1 == layout.width() || h + 1 == layout.height())
         throw Error(fmt::format("layout {}: row {}: expected a border of '#', got a gap at {}", layout.name, w, h));
@@ -88,7 +94,7 @@ Maze2dLayout parse_maze2d_layout(std::string name, std::vector<std::string> rows
     }
   if (layout.free_cells.empty()) throw Error(fmt::format("layout {}: expected free cells 'O', got none", layout.name));
   const auto found = reachable(layout);
-  for (const Cell& cell : layout.free_cells)
+  for (const GridCell& cell : layout.free_cells)
     if (!found.count(cell))
       throw Error(fmt::format("layout {}: row {}: expected a way from the goal to each free cell, got none to the one at {}", layout.name,
                               cell.w, cell.h));
@@ -101,14 +107,7 @@ const std::vector<Maze2dLayout>& maze2d_layouts() {
   return all;
 }
 
-const Maze2dLayout& maze2d_layout(std::string_view name) {
-  std::string known;
-  for (const Maze2dLayout& layout : maze2d_layouts()) {
-    if (layout.name == name) return layout;
-    known += (known.empty() ? "" : ", ") + layout.name;
-  }
-  throw Error(fmt::format("unknown maze '{}'; expected one of: {}", name, known));
-}
+const Maze2dLayout& maze2d_layout(std::string_view name) { return find_named(maze2d_layouts(), &Maze2dLayout::name, name, "maze"); }
 
 // The ball's body stands at (1.2, 1.2) and the walls at whole numbers + 1, which is where the offset of 0.2 comes from.
 std::string maze2d_mjcf(const Maze2dLayout& layout) {

@@ -2,7 +2,6 @@
 #include "diffusion_forcing/environments/waypoint_controller.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/environments/grid_planner.hpp"
@@ -11,17 +10,12 @@ namespace df {
 
 namespace {
 
-double distance(const Point2& a, const Point2& b) {
-  const double dx = a[0] - b[0], dy = a[1] - b[1];
-  return std::sqrt(dx * dx + dy * dy);
-}
-
 // The cell that a position belongs to. A ball that hugs a lower wall rounds to the wall's cell, from which the greedy policy leads out as
 // from any other; only from a corner of walls it does not.
-Cell start_cell(const Maze2dLayout& layout, const std::vector<double>& values, const Point2& point) {
-  const Cell nearest = nearest_cell(point);
+GridCell start_cell(const Maze2dLayout& layout, const std::vector<double>& values, const Point2& point) {
+  const GridCell nearest = nearest_cell(point);
   if (leads_to_target(layout, values, nearest)) return nearest;
-  const auto less = [&](Cell a, Cell b) { return distance(to_point(a), point) < distance(to_point(b), point); };
+  const auto less = [&](GridCell a, GridCell b) { return distance(to_point(a), point) < distance(to_point(b), point); };
   return *std::min_element(layout.free_cells.begin(), layout.free_cells.end(), less);
 }
 
@@ -34,14 +28,14 @@ WaypointController::WaypointController(const Maze2dLayout& layout, const Waypoin
 
 void WaypointController::forget() { target_.reset(); }
 
-void WaypointController::plan(const Maze2dState& state, Cell target, NumpyRandom& random) {
+void WaypointController::plan(const Maze2dState& state, GridCell target, NumpyRandom& random) {
   if (values_target_ != target) {
     values_ = maze2d_values(layout_, target);
     values_target_ = target;
   }
-  const Cell start = start_cell(layout_, values_, {state[0], state[1]});
+  const GridCell start = start_cell(layout_, values_, {state[0], state[1]});
   std::vector<Point2> waypoints;
-  for (const Cell& cell : greedy_path(layout_, values_, start, target)) {
+  for (const GridCell& cell : greedy_path(layout_, values_, start, target)) {
     Point2 point = to_point(cell);
     if (cell != target)
       for (double& x : point) x -= random.uniform(0.0, 0.2);
@@ -59,7 +53,7 @@ void WaypointController::set_plan(std::vector<Point2> waypoints, const Point2& p
 }
 
 WaypointController::Output WaypointController::act(const Maze2dState& state, const Point2& target, NumpyRandom& random) {
-  const Cell cell = nearest_cell(target);
+  const GridCell cell = nearest_cell(target);
   if (target_ != cell) plan(state, cell, random);
   const Point2 location{state[0], state[1]}, goal = to_point(cell);
   const double moved = distance(previous_, location);

@@ -17,9 +17,9 @@ namespace {
 
 using test::error_of;
 
-std::string path_text(const std::vector<Cell>& path) {
+std::string path_text(const std::vector<GridCell>& path) {
   std::string text;
-  for (const Cell& cell : path) text += fmt::format("{}{},{}", text.empty() ? "" : " ", cell.w, cell.h);
+  for (const GridCell& cell : path) text += fmt::format("{}{},{}", text.empty() ? "" : " ", cell.w, cell.h);
   return text;
 }
 
@@ -75,14 +75,14 @@ Score play(const Play& run, int64_t episodes) {
 TEST(Maze2dLayout, CellsComeInD4rlsOrder) {
   const auto& umaze = maze2d_layout("umaze");
   EXPECT_EQ(path_text(umaze.free_cells), "1,2 1,3 2,3 3,1 3,2 3,3 1,1");
-  EXPECT_EQ(umaze.goal, (Cell{1, 1}));
-  for (const auto& [name, free, goal] : {std::tuple{"umaze", 7, Cell{1, 1}},
-                                         {"medium", 26, Cell{6, 6}},
-                                         {"large", 46, Cell{7, 9}},
-                                         {"open", 15, Cell{2, 3}},
-                                         {"eval-umaze", 7, Cell{1, 3}},
-                                         {"eval-medium", 26, Cell{1, 6}},
-                                         {"eval-large", 47, Cell{1, 9}}}) {
+  EXPECT_EQ(umaze.goal, (GridCell{1, 1}));
+  for (const auto& [name, free, goal] : {std::tuple{"umaze", 7, GridCell{1, 1}},
+                                         {"medium", 26, GridCell{6, 6}},
+                                         {"large", 46, GridCell{7, 9}},
+                                         {"open", 15, GridCell{2, 3}},
+                                         {"eval-umaze", 7, GridCell{1, 3}},
+                                         {"eval-medium", 26, GridCell{1, 6}},
+                                         {"eval-large", 47, GridCell{1, 9}}}) {
     EXPECT_EQ(maze2d_layout(name).free_cells.size(), free) << name;
     EXPECT_EQ(maze2d_layout(name).goal, goal) << name;
   }
@@ -132,7 +132,7 @@ TEST(GridPlanner, PathsAreD4rls) {
     for (std::string line; std::getline(file, line); ++lines) {
       const auto colon = line.find(':');
       std::istringstream numbers(line.substr(0, colon));
-      Cell target, start;
+      GridCell target, start;
       numbers >> target.w >> target.h >> start.w >> start.h;
       const auto path = greedy_path(layout, start, target);
       ASSERT_EQ(path_text(path), line.substr(colon + 1)) << maze << ": " << line;
@@ -143,9 +143,9 @@ TEST(GridPlanner, PathsAreD4rls) {
   }
   size_t most = 0;
   const auto& large = maze2d_layout("large");
-  for (const Cell& target : large.free_cells) {
+  for (const GridCell& target : large.free_cells) {
     const auto values = maze2d_values(large, target);
-    for (const Cell& start : large.free_cells) most = std::max(most, greedy_path(large, values, start, target).size());
+    for (const GridCell& start : large.free_cells) most = std::max(most, greedy_path(large, values, start, target).size());
   }
   EXPECT_EQ(most, 19u);
 }

@@ -12,26 +12,27 @@
 namespace df {
 
 using Point2 = std::array<double, 2>;  // x, y
+double distance(const Point2& a, const Point2& b);
 
-// Cell (w, h) is character h of row w: w counts along x, h along y. In the coordinates of observations its block spans
+// GridCell (w, h) is character h of row w: w counts along x, h along y. In the coordinates of observations its block spans
 // [w - 0.7, w + 0.3] x [h - 0.7, h + 0.3], so (w, h) is not its centre: the ball's model stands 0.2 off the grid.
-struct Cell {
+struct GridCell {
   int64_t w = 0, h = 0;
-  auto operator<=>(const Cell&) const = default;
+  auto operator<=>(const GridCell&) const = default;
 };
-inline Point2 to_point(Cell cell) { return {static_cast<double>(cell.w), static_cast<double>(cell.h)}; }
+inline Point2 to_point(GridCell cell) { return {static_cast<double>(cell.w), static_cast<double>(cell.h)}; }
 // Halves go to the even side.
-Cell nearest_cell(const Point2& point);
+GridCell nearest_cell(const Point2& point);
 
 struct Maze2dLayout {
   std::string name;
   std::vector<std::string> rows;  // of equal length: '#' wall, 'O' free, 'G' the goal, which is free too
-  Cell goal;
-  std::vector<Cell> free_cells;  // where episodes start and random goals lie: 'O' in order of (w, h), then the goal
+  GridCell goal;
+  std::vector<GridCell> free_cells;  // where episodes start and random goals lie: 'O' in order of (w, h), then the goal
 
   int64_t width() const { return static_cast<int64_t>(rows.size()); }  // cells along x
   int64_t height() const { return static_cast<int64_t>(rows.front().size()); }
-  bool wall(Cell cell) const;  // true outside
+  bool wall(GridCell cell) const;  // true outside
 };
 
 // Throws df::Error naming the row: no rows, rows of unequal length, other characters, not one goal, no free cell beside it, a gap in the

@@ -37,13 +37,13 @@ class WaypointController {
   const std::vector<Point2>& waypoints() const { return waypoints_; }
 
  private:
-  void plan(const Maze2dState& state, Cell target, NumpyRandom& random);
+  void plan(const Maze2dState& state, GridCell target, NumpyRandom& random);
 
   Maze2dLayout layout_;
   WaypointSettings settings_;
-  std::optional<Cell> target_;
+  std::optional<GridCell> target_;
   std::vector<double> values_;  // of values_target_
-  std::optional<Cell> values_target_;
+  std::optional<GridCell> values_target_;
   std::vector<Point2> waypoints_;
   size_t next_ = 0;
   Point2 previous_{};
