@@ -12,8 +12,8 @@
 #include "bench_measure.hpp"
 #include "bench_networks.hpp"
 #include "bench_report.hpp"
-#include "sampling/row_workers.hpp"
 #include "core/autocast.hpp"
+#include "sampling/row_workers.hpp"
 
 namespace {
 

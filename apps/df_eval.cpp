@@ -127,9 +127,8 @@ std::string name_of(const fs::path& checkpoint, const std::vector<df::RunReport>
   return name;
 }
 
-df::RunReport evaluate_one(const Arguments& arguments, const fs::path& checkpoint, const df::WindowSums& reference, const std::string& name,
-                           FrameFile& file) {
-  const auto trained = df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw);
+df::RunReport evaluate_one(const Arguments& arguments, const df::TrainedModel& trained, const df::WindowSums& reference,
+                           const std::string& name, FrameFile& file) {
   const auto data = df::make_dataset(trained.config.data, df::Split::validation);
   auto evaluation = arguments.evaluation;
   // History as the model knew it in training: clean for teacher forcing, else at the level at which finished tokens are shown.
@@ -159,29 +158,30 @@ df::RunReport evaluate_one(const Arguments& arguments, const fs::path& checkpoin
   return report;
 }
 
-// Everything that can be wrong with a run, before an hour is spent on the others.
-void check_all(const Arguments& arguments, const df::DataSpec& spec) {
+// Everything that can be wrong with a run shows here, before an hour is spent on the others.
+std::vector<df::TrainedModel> load_all(const Arguments& arguments) {
+  std::vector<df::TrainedModel> all;
   for (const auto& checkpoint : arguments.checkpoints) {
-    const auto trained = df::load_trained(checkpoint, arguments.config, "cpu", arguments.raw);
-    sampling_of(arguments, trained);
-    const auto &expected = spec.token.token_shape, &got = trained.spec.token.token_shape;
+    all.push_back(df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw));
+    sampling_of(arguments, all.back());
+    const auto &expected = all.front().spec.token.token_shape, &got = all.back().spec.token.token_shape;
     if (got != expected)
-      throw df::ConfigError(fmt::format("--checkpoint {}: expected tokens of {} as in {}, got {}", checkpoint.string(), df::to_string(expected),
-                                        arguments.checkpoints.front().string(), df::to_string(got)));
+      throw df::ConfigError(fmt::format("--checkpoint {}: expected tokens of {} as in {}, got {}", checkpoint.string(),
+                                        df::to_string(expected), arguments.checkpoints.front().string(), df::to_string(got)));
   }
+  return all;
 }
 
 int evaluate(const Arguments& arguments) {
   if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
   const at::NoGradGuard no_grad;
   df::app::catch_signals();
-  const auto first = df::load_trained(arguments.checkpoints.front(), arguments.config, arguments.device, arguments.raw);
-  check_all(arguments, first.spec);
-  const auto data = df::make_dataset(first.config.data, df::Split::validation);
+  const auto models = load_all(arguments);
+  const auto data = df::make_dataset(models.front().config.data, df::Split::validation);
   spdlog::info("{}", data->describe());
   const auto& evaluation = arguments.evaluation;
   try {
-    df::validate(evaluation, first.spec, *data);
+    df::validate(evaluation, models.front().spec, *data);
   } catch (const df::Error& error) {
     throw df::ConfigError(error.what());
   }
@@ -192,10 +192,10 @@ int evaluate(const Arguments& arguments) {
   std::vector<df::RunReport> reports{df::evaluate_truth(*data, reference, evaluation, [&](int64_t sequence, const Tensor& frames) {
     if (sequence == 0) files[0]->write(frames);
   })};
-  for (const auto& checkpoint : arguments.checkpoints) {
-    const auto name = name_of(checkpoint, reports);
+  for (size_t i = 0; i < models.size(); ++i) {
+    const auto name = name_of(arguments.checkpoints[i], reports);
     files.push_back(std::make_unique<FrameFile>(arguments.out / fmt::format(".run_{}.raw", files.size())));
-    reports.push_back(evaluate_one(arguments, checkpoint, reference, name, *files.back()));
+    reports.push_back(evaluate_one(arguments, models[i], reference, name, *files.back()));
   }
   df::write_report(arguments.out, reports);
   write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps, arguments.scale);

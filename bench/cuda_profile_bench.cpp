@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
-#include "core/autocast.hpp"
 
 namespace df {
 namespace {

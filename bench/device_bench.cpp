@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
@@ -22,7 +23,6 @@
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
-#include "core/autocast.hpp"
 
 namespace df {
 namespace {

@@ -8,6 +8,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
+#include "quick_network.hpp"
 
 namespace {
 
@@ -22,18 +23,7 @@ Network authors() {
   return {config, 0.349e9};
 }
 
-Network patched() {
-  df::UnetGruConfig config;
-  config.width = 32;
-  config.multipliers = {1, 2};
-  config.blocks = 1;
-  config.attention = {df::Attention::none, df::Attention::none};
-  config.heads = 2;
-  config.patch = 4;
-  config.stem_kernel = 1;
-  config.decoder_width = 32;
-  return {config, 0.027e9};
-}
+Network patched() { return {df::bench::quick_network(), 0.027e9}; }
 
 struct Inputs {
   df::Tensor x, k, z;

@@ -7,6 +7,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
+#include "quick_network.hpp"
 
 namespace {
 
@@ -19,18 +20,9 @@ struct Setting {
 
 Setting make_setting() {
   at::set_num_threads(1);
-  df::UnetGruConfig network;
-  network.width = 32;
-  network.multipliers = {1, 2};
-  network.blocks = 1;
-  network.attention = {df::Attention::none, df::Attention::none};
-  network.heads = 2;
-  network.patch = 4;
-  network.stem_kernel = 1;
-  network.decoder_width = 32;
   df::DiffusionConfig diffusion;
   diffusion.output = df::Space::x0;
-  return {df::make_model(network, {{12, 32, 32}, 0, {}, 4}, 0), df::make_diffusion(diffusion)};
+  return {df::make_model(df::bench::quick_network(), {{12, 32, 32}, 0, {}, 4}, 0), df::make_diffusion(diffusion)};
 }
 
 void report(benchmark::State& state, int64_t cells) {

@@ -30,6 +30,14 @@ configure() {
   cmake --preset release "${launcher[@]}" "$@"
 }
 
+# train CONFIG RUN [df-train arguments]: from where the run folder stood, if it is there.
+train() {
+  local config=$1 run=$2
+  shift 2
+  [ ! -f "$run/config.yaml" ] || set -- --resume "$@"
+  build/bin/df-train --config "$config" --out "$run" "$@" || die "training stopped. Run again to go on, or remove $run to start anew"
+}
+
 # build [targets]: all of them by default.
 build() {
   local jobs

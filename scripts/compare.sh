@@ -31,11 +31,8 @@ runs=()
 for noise in independent shared clean_history; do
   run=$out/$noise
   runs+=("$run")
-  resume=()
-  [ -f "$run/config.yaml" ] && resume=(--resume)
   say "Training configs/compare/$noise.yaml"
-  build/bin/df-train --config "configs/compare/$noise.yaml" --out "$run" "${overrides[@]}" "${resume[@]}" ||
-    die "training stopped. Run again to go on, or remove $run to start anew"
+  train "configs/compare/$noise.yaml" "$run" "${overrides[@]}"
 done
 
 say "Rolling out $sequences sequences of $frames frames from each, and measuring them"

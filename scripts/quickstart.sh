@@ -26,15 +26,12 @@ build df-train df-sample df-schedule diffusion_forcing_media
 say "A first look: 200 frames of the 64 x 64 model that comes with the repository"
 [ -f "$preview" ] || build/bin/df-sample --checkpoint assets/video_small/model.safetensors --frames 200 --schedule pyramid --out "$preview"
 
-resume=()
 if [ -f "$run/config.yaml" ]; then
   say "Training, from where it stood in $run"
-  resume=(--resume)
 else
   say "$preview is ready to be looked at. Training configs/video_quick.yaml on the maze world (six minutes on two cores)"
 fi
-build/bin/df-train --config configs/video_quick.yaml --out "$run" "${resume[@]}" ||
-  die "training stopped. Run again to go on, or remove $run to start anew"
+train configs/video_quick.yaml "$run"
 
 say "Rolling out $frames frames"
 build/bin/df-sample --checkpoint "$run" --frames "$frames" --out "$out"

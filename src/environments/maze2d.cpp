@@ -32,28 +32,23 @@ void check_finite(const double* values, size_t count, const char* what) {
 }  // namespace
 
 double maze2d_reward(const Maze2dState& state, const Point2& target, bool dense) {
-  const double dx = state[0] - target[0], dy = state[1] - target[1];
-  const double distance = std::sqrt(dx * dx + dy * dy);
-  return dense ? std::exp(-distance) : distance <= maze2d_goal_radius ? 1.0 : 0.0;
+  const double left = distance({state[0], state[1]}, target);
+  return dense ? std::exp(-left) : left <= maze2d_goal_radius ? 1.0 : 0.0;
 }
 
-Maze2d::Maze2d(const Maze2dLayout& layout, const Maze2dOptions& options)
-    : layout_(std::make_shared<Maze2dLayout>(layout)),
+Maze2d::Maze2d(std::shared_ptr<const Maze2dLayout> layout, std::shared_ptr<const ParticleModel> model, const Maze2dOptions& options)
+    : layout_(std::move(layout)),
       options_(options),
-      model_(std::make_shared<ParticleModel>(maze2d_mjcf(layout))),
-      particle_(std::make_unique<Particle>(model_)),
-      target_(to_point(layout.goal)) {
-  set_state({target_[0], target_[1], 0, 0});
-}
-
-Maze2d::Maze2d(const Maze2d& sibling_of, const Maze2dOptions& options)
-    : layout_(sibling_of.layout_),
-      options_(options),
-      model_(sibling_of.model_),
+      model_(std::move(model)),
       particle_(std::make_unique<Particle>(model_)),
       target_(to_point(layout_->goal)) {
   set_state({target_[0], target_[1], 0, 0});
 }
+
+Maze2d::Maze2d(const Maze2dLayout& layout, const Maze2dOptions& options)
+    : Maze2d(std::make_shared<Maze2dLayout>(layout), std::make_shared<ParticleModel>(maze2d_mjcf(layout)), options) {}
+
+Maze2d::Maze2d(const Maze2d& sibling_of, const Maze2dOptions& options) : Maze2d(sibling_of.layout_, sibling_of.model_, options) {}
 
 Maze2d::~Maze2d() = default;
 Maze2d::Maze2d(Maze2d&&) noexcept = default;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "diffusion_forcing/core/error.hpp"
+#include "environments/find_named.hpp"
 
 namespace df {
 
@@ -67,6 +68,11 @@ std::vector<Maze2dLayout> make_layouts() {
 
 }  // namespace
 
+double distance(const Point2& a, const Point2& b) {
+  const double dx = a[0] - b[0], dy = a[1] - b[1];
+  return std::sqrt(dx * dx + dy * dy);
+}
+
 GridCell nearest_cell(const Point2& point) { return {std::llrint(point[0]), std::llrint(point[1])}; }
 
 bool Maze2dLayout::wall(GridCell cell) const {
@@ -101,14 +107,7 @@ const std::vector<Maze2dLayout>& maze2d_layouts() {
   return all;
 }
 
-const Maze2dLayout& maze2d_layout(std::string_view name) {
-  std::string known;
-  for (const Maze2dLayout& layout : maze2d_layouts()) {
-    if (layout.name == name) return layout;
-    known += (known.empty() ? "" : ", ") + layout.name;
-  }
-  throw Error(fmt::format("unknown maze '{}'; expected one of: {}", name, known));
-}
+const Maze2dLayout& maze2d_layout(std::string_view name) { return find_named(maze2d_layouts(), &Maze2dLayout::name, name, "maze"); }
 
 // The ball's body stands at (1.2, 1.2) and the walls at whole numbers + 1, which is where the offset of 0.2 comes from.
 std::string maze2d_mjcf(const Maze2dLayout& layout) {

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "diffusion_forcing/core/error.hpp"
+#include "environments/find_named.hpp"
 
 namespace df {
 
@@ -50,13 +50,6 @@ const std::vector<Maze2dTask>& maze2d_tasks() {
   return all;
 }
 
-const Maze2dTask& maze2d_task(std::string_view id) {
-  std::string known;
-  for (const Maze2dTask& task : maze2d_tasks()) {
-    if (task.id == id) return task;
-    known += (known.empty() ? "" : ", ") + task.id;
-  }
-  throw Error(fmt::format("unknown task '{}'; expected one of: {}", id, known));
-}
+const Maze2dTask& maze2d_task(std::string_view id) { return find_named(maze2d_tasks(), &Maze2dTask::id, id, "task"); }
 
 }  // namespace df

@@ -67,6 +67,38 @@ std::vector<uint32_t> gym_key(uint64_t seed) {
   return key;
 }
 
+// What seeds std::mt19937 as init_by_array of Matsumoto and Nishimura's mt19937ar does.
+struct ArraySeed {
+  using result_type = uint32_t;
+  const std::vector<uint32_t>& key;
+
+  template <class Iterator>
+  void generate(Iterator begin, Iterator) const {
+    constexpr uint32_t n = std::mt19937::state_size;
+    std::array<uint32_t, n> state;
+    const auto mixed = [&state](uint32_t i) { return state[i - 1] ^ (state[i - 1] >> 30); };
+    state[0] = 19650218u;
+    for (uint32_t i = 1; i < n; ++i) state[i] = 1812433253u * mixed(i) + i;
+    const auto wrap = [&state](uint32_t i) {
+      if (i < n) return i;
+      state[0] = state[n - 1];
+      return uint32_t{1};
+    };
+    uint32_t i = 1, j = 0;
+    for (size_t k = std::max<size_t>(n, key.size()); k > 0; --k) {
+      state[i] = (state[i] ^ (mixed(i) * 1664525u)) + key[j] + j;
+      i = wrap(i + 1);
+      j = j + 1 < key.size() ? j + 1 : 0;
+    }
+    for (uint32_t k = n - 1; k > 0; --k) {
+      state[i] = (state[i] ^ (mixed(i) * 1566083941u)) - i;
+      i = wrap(i + 1);
+    }
+    state[0] = 0x80000000u;
+    std::copy(state.begin(), state.end(), begin);
+  }
+};
+
 }  // namespace
 
 std::array<uint8_t, 64> sha512(std::string_view bytes) {
@@ -83,49 +115,14 @@ std::array<uint8_t, 64> sha512(std::string_view bytes) {
 
 NumpyRandom::NumpyRandom(uint64_t seed) : NumpyRandom(gym_key(seed)) {}
 
-// init_by_array of Matsumoto and Nishimura's mt19937ar.
-NumpyRandom::NumpyRandom(const std::vector<uint32_t>& key) : position_(624) {
+NumpyRandom::NumpyRandom(const std::vector<uint32_t>& key) {
   if (key.empty()) throw Error("NumpyRandom: expected a key of at least one number, got none");
-  constexpr uint32_t n = 624;
-  const auto mixed = [this](uint32_t i) { return state_[i - 1] ^ (state_[i - 1] >> 30); };
-  state_[0] = 19650218u;
-  for (uint32_t i = 1; i < n; ++i) state_[i] = 1812433253u * mixed(i) + i;
-  const auto wrap = [this](uint32_t i) {
-    if (i < n) return i;
-    state_[0] = state_[n - 1];
-    return uint32_t{1};
-  };
-  uint32_t i = 1, j = 0;
-  for (size_t k = std::max<size_t>(n, key.size()); k > 0; --k) {
-    state_[i] = (state_[i] ^ (mixed(i) * 1664525u)) + key[j] + j;
-    i = wrap(i + 1);
-    j = j + 1 < key.size() ? j + 1 : 0;
-  }
-  for (uint32_t k = n - 1; k > 0; --k) {
-    state_[i] = (state_[i] ^ (mixed(i) * 1566083941u)) - i;
-    i = wrap(i + 1);
-  }
-  state_[0] = 0x80000000u;
-}
-
-uint32_t NumpyRandom::next() {
-  constexpr size_t n = 624, m = 397;
-  if (position_ == n) {
-    for (size_t i = 0; i < n; ++i) {
-      const uint32_t y = (state_[i] & 0x80000000u) | (state_[(i + 1) % n] & 0x7fffffffu);
-      state_[i] = state_[(i + m) % n] ^ (y >> 1) ^ (y & 1 ? 0x9908b0dfu : 0);
-    }
-    position_ = 0;
-  }
-  uint32_t y = state_[position_++];
-  y ^= y >> 11;
-  y ^= (y << 7) & 0x9d2c5680u;
-  y ^= (y << 15) & 0xefc60000u;
-  return y ^ (y >> 18);
+  ArraySeed seed{key};
+  engine_.seed(seed);
 }
 
 double NumpyRandom::unit() {
-  const uint32_t high = next() >> 5, low = next() >> 6;
+  const auto high = static_cast<uint32_t>(engine_()) >> 5, low = static_cast<uint32_t>(engine_()) >> 6;
   return (high * 67108864.0 + low) / 9007199254740992.0;
 }
 
@@ -135,7 +132,7 @@ int64_t NumpyRandom::below(int64_t n) {
   const auto most = static_cast<uint32_t>(n - 1);
   const uint32_t mask = std::bit_width(most) == 32 ? ~0u : (1u << std::bit_width(most)) - 1;
   uint32_t value = 0;
-  do value = next() & mask;
+  do value = static_cast<uint32_t>(engine_()) & mask;
   while (value > most);
   return value;
 }

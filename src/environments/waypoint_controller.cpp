@@ -2,7 +2,6 @@
 #include "diffusion_forcing/environments/waypoint_controller.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/environments/grid_planner.hpp"
@@ -10,11 +9,6 @@
 namespace df {
 
 namespace {
-
-double distance(const Point2& a, const Point2& b) {
-  const double dx = a[0] - b[0], dy = a[1] - b[1];
-  return std::sqrt(dx * dx + dy * dy);
-}
 
 // The cell that a position belongs to. A ball that hugs a lower wall rounds to the wall's cell, from which the greedy policy leads out as
 // from any other; only from a corner of walls it does not.

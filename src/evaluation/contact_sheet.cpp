@@ -22,7 +22,8 @@ Tensor contact_sheet(const std::vector<FrameRow>& rows, const std::vector<int64_
     check_shape(row.frames, "contact sheet: " + row.name, {columns, 3, -1, -1});
     widest = std::max(widest, text_width(row.name, size));
   }
-  const int64_t height = rows[0].frames.size(2) * scale, width = rows[0].frames.size(3) * scale, left = static_cast<int64_t>(widest) + 2 * gap;
+  const int64_t height = rows[0].frames.size(2) * scale, width = rows[0].frames.size(3) * scale,
+                left = static_cast<int64_t>(widest) + 2 * gap;
   Canvas canvas(header + (height + gap) * static_cast<int64_t>(rows.size()), left + (width + gap) * columns);
   const auto x_of = [&](int64_t column) { return left + column * (width + gap); };
   for (int64_t i = 0; i < columns; ++i)

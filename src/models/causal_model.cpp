@@ -13,15 +13,16 @@ namespace df {
 SequenceOutput CausalModel::unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) {
   const int64_t tokens = x.size(1);
   std::vector<Tensor> predictions, latents;
-  const auto work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-    const TokenOutput out = step(in[0], in[1], in[2], in[3]);
+  const TokenRunner run(*this, recompute_);
+  const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+    const TokenOutput out = step(in[0], in[1], in.size() > 3 ? in[3] : Tensor(), in[2]);
     return {out.prediction, out.z};
   };
-  const auto all = recompute_ ? parameters() : std::vector<Tensor>();
   Tensor latent = z;
   for (int64_t t = 0; t < tokens; ++t) {
-    const std::vector<Tensor> inputs = {x.select(1, t), k.select(1, t), c.defined() ? c.select(1, t) : Tensor(), latent};
-    const auto out = recompute_ ? recomputed(work, inputs, all) : work(inputs);
+    std::vector<Tensor> inputs = {x.select(1, t), k.select(1, t), latent};
+    if (c.defined()) inputs.push_back(c.select(1, t));
+    const auto out = run(work, inputs);
     predictions.push_back(out[0]);
     latents.push_back(latent = out[1]);
   }

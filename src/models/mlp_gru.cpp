@@ -114,10 +114,9 @@ class MlpGru final : public CausalModel {
     const auto tokens = features(x, k, c).unbind(1);
     std::vector<Tensor> latents;
     Tensor latent = z;
-    const auto all_parameters = recompute() ? parameters() : std::vector<Tensor>();
-    const auto work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
-    for (const Tensor& token : tokens)
-      latents.push_back(latent = recompute() ? recomputed(work, {token, latent}, all_parameters).front() : advance(token, latent));
+    const TokenRunner run(*this, recompute());
+    const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
+    for (const Tensor& token : tokens) latents.push_back(latent = run(work, {token, latent}).front());
     const Tensor all = at::stack(latents, 1);  // [B, T, latent]
     return {(*x_from_z_)(all), all};
   }

@@ -18,14 +18,14 @@ namespace df {
 namespace {
 
 using torch::autograd::variable_list;
-using Work = std::function<variable_list(const variable_list&)>;
+using Work = TokenRunner::Work;
 
 struct Holder : torch::CustomClassHolder {
   explicit Holder(Work held) : work(std::move(held)) {}
   Work work;
 };
 
-struct Recompute : torch::autograd::Function<Recompute> {
+struct RecomputedToken : torch::autograd::Function<RecomputedToken> {
   // all: the inputs of the work, then the parameters.
   static variable_list forward(torch::autograd::AutogradContext* context, const Work& work, int64_t inputs, at::TensorList list) {
     const variable_list all = list.vec();
@@ -69,24 +69,11 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-variable_list recomputed(const Work& work, const variable_list& inputs, const variable_list& parameters) {
-  if (!at::GradMode::is_enabled()) return work(inputs);
-  // The graph takes defined tensors only; those that are absent are put back before the work sees them.
-  std::vector<bool> present;
-  variable_list all;
-  for (const at::Tensor& input : inputs) {
-    present.push_back(input.defined());
-    if (input.defined()) all.push_back(input);
-  }
-  const auto count = static_cast<int64_t>(all.size());
-  all.insert(all.end(), parameters.begin(), parameters.end());
-  const Work whole = [work, present](const variable_list& given) {
-    variable_list complete;
-    auto next = given.begin();
-    for (const bool is_there : present) complete.push_back(is_there ? *next++ : at::Tensor());
-    return work(complete);
-  };
-  return Recompute::apply(whole, count, at::TensorList(all));
+TokenRunner::Tensors TokenRunner::operator()(const Work& work, const Tensors& inputs) const {
+  if (!recompute_ || !at::GradMode::is_enabled()) return work(inputs);
+  Tensors all = inputs;
+  all.insert(all.end(), parameters_.begin(), parameters_.end());
+  return RecomputedToken::apply(work, static_cast<int64_t>(inputs.size()), at::TensorList(all));
 }
 
 }  // namespace df

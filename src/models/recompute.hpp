@@ -3,15 +3,30 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
 
 #include <functional>
 #include <vector>
 
 namespace df {
 
-// work(inputs) -> outputs, of which only `inputs` are kept for the backward pass; `parameters` are those that `work` uses. Same value and gradients as
-// the plain call, under the autocast of the moment. `work` must give the same for the same inputs each time and must outlive the graph.
-std::vector<at::Tensor> recomputed(const std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>& work,
-                                   const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& parameters);
+// Runs the tokens of a sequence one by one.
+class TokenRunner {
+ public:
+  using Tensors = std::vector<at::Tensor>;
+  using Work = std::function<Tensors(const Tensors& inputs)>;
+
+  // recompute: only the inputs of each token are kept for the backward pass. `module` holds every parameter that the work uses.
+  TokenRunner(const torch::nn::Module& module, bool recompute)
+      : recompute_(recompute), parameters_(recompute ? module.parameters() : Tensors()) {}
+
+  // work(inputs), with the same value and gradients either way, under the autocast of the moment. Inputs are defined. `work` must give the
+  // same for the same inputs each time; what it refers to must outlive the graph.
+  Tensors operator()(const Work& work, const Tensors& inputs) const;
+
+ private:
+  bool recompute_;
+  Tensors parameters_;
+};
 
 }  // namespace df

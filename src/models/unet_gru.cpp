@@ -89,8 +89,15 @@ class UnetGru final : public CausalModel {
     }
     std::vector<Tensor> latents;
     Tensor latent = arrange(z);
-    const auto parameters = recompute() ? unet_->parameters() : std::vector<Tensor>();
-    for (size_t t = 0; t < modulations.size(); ++t) latents.push_back(latent = advance(patches[t], latent, modulations[t], parameters));
+    const TokenRunner run(*unet_, recompute());
+    const TokenRunner::Work work = [unet = unet_](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()})};
+    };
+    for (size_t t = 0; t < modulations.size(); ++t) {
+      std::vector<Tensor> inputs = {patches[t], latent};
+      inputs.insert(inputs.end(), modulations[t].begin(), modulations[t].end());
+      latents.push_back(latent = run(work, inputs).front());
+    }
     const Tensor all = at::stack(latents, 1);  // [B, T, latent...]
     return {to_pixels((*decoder_)(arrange(all.flatten(0, 1)))).unflatten(0, {-1, tokens}), all};
   }
@@ -103,17 +110,6 @@ class UnetGru final : public CausalModel {
   int64_t condition_dim() const override { return condition_dim_; }
 
  private:
-  // `parameters`: of the U-Net where its activations are not kept, else none.
-  Tensor advance(const Tensor& x, const Tensor& z, const std::vector<Tensor>& modulations, const std::vector<Tensor>& parameters) const {
-    if (parameters.empty()) return (*unet_)(x, z, modulations);
-    std::vector<Tensor> inputs = {x, z};
-    inputs.insert(inputs.end(), modulations.begin(), modulations.end());
-    const auto work = [unet = unet_](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-      return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()})};
-    };
-    return recomputed(work, inputs, parameters).front();
-  }
-
   // Fused kernels want channels innermost, and from there on the whole network keeps them so.
   static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
   Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }

@@ -74,8 +74,14 @@ class TokenStream {
   // z [B, latent...] before the first token, c [B, tokens, C] or undefined.
   TokenStream(CausalModel& model, const Diffusion& diffusion, const RolloutConfig& config, const RolloutInput& input, const Tensor& z,
               Tensor c, const TokenSink& sink)
-      : token_shape_(model.token_shape()), clip_(diffusion.config.clip_noise), seed_(derive_seed(input.seed, Stream::sampling)), first_row_(input.first_row), batch_(z.size(0)),
-        c_(std::move(c)), sink_(sink), executor_(model, diffusion, config.sampler, batch_, first_slots(model)),
+      : token_shape_(model.token_shape()),
+        clip_(diffusion.config.clip_noise),
+        seed_(derive_seed(input.seed, Stream::sampling)),
+        first_row_(input.first_row),
+        batch_(z.size(0)),
+        c_(std::move(c)),
+        sink_(sink),
+        executor_(model, diffusion, config.sampler, batch_, first_slots(model)),
         noise_(seeded_cell_noise(derive_seed(input.seed, Stream::noise), shape({batch_}, token_shape_), first_row_)) {
     executor_.set_latent(0, z);
   }
@@ -120,7 +126,8 @@ Tensor latent_after_context(CausalModel& model, const Diffusion& diffusion, cons
   if (!input.context.defined() || input.context.size(1) == 0) return input.z;
   const int64_t B = input.context.size(0), T = input.context.size(1);
   std::vector<Tensor> eps;
-  for (int64_t t = 0; t < T; ++t) eps.push_back(token_noise(derive_seed(input.seed, Stream::context), input.first_row, B, t, model.token_shape()));
+  for (int64_t t = 0; t < T; ++t)
+    eps.push_back(token_noise(derive_seed(input.seed, Stream::context), input.first_row, B, t, model.token_shape()));
   const Tensor c = input.c.defined() ? input.c.narrow(1, 0, T) : input.c;
   return encode_context(model, diffusion, input.context, config.policy.stabilization, at::stack(eps, 1).to(input.context.device()), c,
                         input.z);

@@ -25,8 +25,8 @@ void check_input(const CausalModel& model, const Plan& plan, const SampleInput& 
 }  // namespace
 
 CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape, int64_t first_sequence) {
-  return [seed, first_sequence, batch = batch_and_token_shape.at(0), token = Shape(batch_and_token_shape.begin() + 1, batch_and_token_shape.end())](
-             const PlanStep& cells) {
+  return [seed, first_sequence, batch = batch_and_token_shape.at(0),
+          token = Shape(batch_and_token_shape.begin() + 1, batch_and_token_shape.end())](const PlanStep& cells) {
     std::vector<Tensor> draws;
     for (int64_t b = 0; b < batch; ++b)
       for (const Cell& cell : cells)

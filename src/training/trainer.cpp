@@ -9,13 +9,13 @@
 #include <chrono>
 #include <deque>
 
+#include "core/autocast.hpp"
 #include "core/worker_pool.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/training/ema.hpp"
-#include "core/autocast.hpp"
 #include "training/step_recorder.hpp"
 #include "training/step_statistics.hpp"
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/media/media.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -34,12 +35,21 @@ inline std::string program(const std::string& name) { return std::string(DF_BINA
 inline Outcome run(const std::string& name, const std::string& arguments) { return shell(program(name) + " " + arguments + " 2>&1"); }
 
 // A network of a few thousand weights on 16 x 16 frames.
-inline const std::string tiny = std::string(" --config ") + DF_SOURCE_DIR + "/configs/video_quick.yaml --device cpu" +
-                         " --set data.height=16 --set data.width=16 --set data.frames=8 --set data.frame_stack=2 --set data.clips=8" +
-                         " --set model.width=8 --set model.latent=4 --set model.multipliers=[1] --set model.attention=[none]" +
-                         " --set model.middle_attention=none --set model.heads=1 --set model.decoder_width=8 --set training.batch=2" +
-                         " --set training.validate_every=0 --set training.log_every=1 --set training.warmup=2 --set diffusion.levels=20" +
-                         " --set sampling.steps=2";
+inline const std::string tiny =
+    std::string(" --config ") + DF_SOURCE_DIR + "/configs/video_quick.yaml --device cpu" +
+    " --set data.height=16 --set data.width=16 --set data.frames=8 --set data.frame_stack=2 --set data.clips=8" +
+    " --set model.width=8 --set model.latent=4 --set model.multipliers=[1] --set model.attention=[none]" +
+    " --set model.middle_attention=none --set model.heads=1 --set model.decoder_width=8 --set training.batch=2" +
+    " --set training.validate_every=0 --set training.log_every=1 --set training.warmup=2 --set diffusion.levels=20" +
+    " --set sampling.steps=2";
+
+inline int64_t frames_in(const std::string& video) {
+  const auto reader = open_video(video);
+  Tensor frame;
+  int64_t frames = 0;
+  while (reader->read(frame)) ++frames;
+  return frames;
+}
 
 class Programs : public ::testing::Test {
  protected:

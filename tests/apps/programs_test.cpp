@@ -90,7 +90,8 @@ TEST_F(Programs, AnInterruptSavesAndSaysHowToGoOn) {
   EXPECT_EQ(outcome.code, 130) << text;
   EXPECT_NE(text.find("go on with: df-train --resume --out " + run_folder), std::string::npos) << text;
   int64_t checkpoints = 0;
-  for (const auto& entry : fs::directory_iterator(run_folder + "/checkpoints")) checkpoints += entry.path().filename().string().starts_with("step_");
+  for (const auto& entry : fs::directory_iterator(run_folder + "/checkpoints"))
+    checkpoints += entry.path().filename().string().starts_with("step_");
   ASSERT_GE(checkpoints, 1);
   EXPECT_EQ(run("df-train", "--device cpu --resume --dry-run --out " + run_folder).code, 0);
 }
@@ -100,7 +101,8 @@ TEST_F(Programs, WeightsAreAStartForAnotherRun) {
   const std::string weights = path("first/checkpoints/step_1/model.safetensors");
   const auto second = train("second", 1, "--init " + weights + " --set training.learning_rate=0.000000001 --set training.weight_decay=0");
   ASSERT_EQ(second.code, 0) << second.out;
-  const auto before = read_safetensors(weights).tensors, after = read_safetensors(path("second/checkpoints/step_1/model.safetensors")).tensors;
+  const auto before = read_safetensors(weights).tensors,
+             after = read_safetensors(path("second/checkpoints/step_1/model.safetensors")).tensors;
   for (const auto& [name, tensor] : before) EXPECT_TRUE(test::close(tensor, after.at(name), 1e-6)) << name;
   const auto wider = train("third", 1, "--init " + weights + " --set model.width=16");
   EXPECT_EQ(wider.code, 1);
@@ -112,7 +114,8 @@ TEST_F(Programs, ARunFolderThatCannotBeWrittenIsAnErrorAtTheStart) {
   const auto outcome = train("file/run", 1);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_NE(outcome.out.find("file"), std::string::npos) << outcome.out;
-  const auto device = run("df-train", "--config " + std::string(DF_SOURCE_DIR) + "/configs/video_quick.yaml --device cuda:7 --out " + path("run"));
+  const auto device =
+      run("df-train", "--config " + std::string(DF_SOURCE_DIR) + "/configs/video_quick.yaml --device cuda:7 --out " + path("run"));
   EXPECT_NE(device.code, 0);
   EXPECT_NE(device.out.find("cuda:7"), std::string::npos) << device.out;
 }

@@ -9,12 +9,12 @@
 #include <set>
 #include <thread>
 
+#include "core/autocast.hpp"
 #include "core/worker_pool.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "support/support.hpp"
-#include "core/autocast.hpp"
 
 namespace df {
 namespace {

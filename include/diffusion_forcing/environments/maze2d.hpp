@@ -64,6 +64,8 @@ class Maze2d {
   int64_t contacts() const;  // of the last step, the ground's included
 
  private:
+  Maze2d(std::shared_ptr<const Maze2dLayout> layout, std::shared_ptr<const ParticleModel> model, const Maze2dOptions& options);
+
   std::shared_ptr<const Maze2dLayout> layout_;
   Maze2dOptions options_;
   std::shared_ptr<const ParticleModel> model_;

@@ -12,6 +12,7 @@
 namespace df {
 
 using Point2 = std::array<double, 2>;  // x, y
+double distance(const Point2& a, const Point2& b);
 
 // GridCell (w, h) is character h of row w: w counts along x, h along y. In the coordinates of observations its block spans
 // [w - 0.7, w + 0.3] x [h - 0.7, h + 0.3], so (w, h) is not its centre: the ball's model stands 0.2 off the grid.

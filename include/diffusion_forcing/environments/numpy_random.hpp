@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <random>
 #include <string_view>
 #include <vector>
 
@@ -22,10 +23,8 @@ class NumpyRandom {
   double normal();                          // randn()
 
  private:
-  uint32_t next();
   double unit();  // [0, 1), 53 bits
-  std::array<uint32_t, 624> state_;
-  size_t position_;
+  std::mt19937 engine_;
   double second_normal_ = 0;
   bool has_second_normal_ = false;
 };

@@ -48,8 +48,8 @@ class CausalModel : public torch::nn::Module {
   int64_t parameter_count() const;
 
  protected:
-  // Throws df::Error naming the input whose shape does not fit; `leading` is {N} or {B, T}.
   bool recompute() const { return recompute_; }
+  // Throws df::Error naming the input whose shape does not fit; `leading` is {N} or {B, T}.
   void check_inputs(const Shape& leading, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) const;
 
  private:
