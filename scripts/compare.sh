@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Diffusion forcing against the two baselines it grew from: trains the three configs of configs/compare on the same data, seed, steps and
-# network, rolls each out to 1000 frames under the true actions, and writes one page with table, curves and frames. About half an hour on
+# network, rolls each out to 1000 frames under the true actions, and writes one page with table, curves and frames. About twenty minutes on
 # two cores. Run again after an interruption to go on.
 #
 #   scripts/compare.sh [--steps N] [--frames N] [--sequences N] [--out DIR]
