@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// What a plan is wanted for: rewards of planned frames, in raw units.
+#pragma once
+
+#include <functional>
+
+#include "diffusion_forcing/core/tensor.hpp"
+
+namespace df {
+
+// Raw frames [B, F, D] (x, y, vx, vy, ax, ay and, where the data have it, the model's own estimate of the reward) and goals [B, 2] -> [B].
+// Differentiable in the frames where it is to guide by gradient.
+using PlanReward = std::function<Tensor(const Tensor& frames, const Tensor& goals)>;
+
+// A weighted sum over frames, divided by none: longer plans have larger rewards. Terms with weight 0 cost nothing.
+struct PlanRewardConfig {
+  double distance = 1.0;  // - |p - goal|: pulls every frame (Chen et al. 2024's released code)
+  double dense = 0.0;     // exp(- |p - goal|), D4RL's dense reward
+  double sparse = 0.0;    // 1 within the goal's radius, D4RL's sparse reward; without a gradient
+  double stay = 0.0;      // - |v|^2 exp(- (|p - goal| / radius)^2): rest where it pays
+  double learned = 0.0;   // the reward that the model itself predicts in each frame; needs data with reward: true
+  double action = 0.0;    // - |a|^2 beyond the bound of 1
+  template <class V>
+  void visit(V&& v) {
+    v("distance", distance, "weight of - distance to the goal");
+    v("dense", dense, "weight of exp(- distance), D4RL's dense reward");
+    v("sparse", sparse, "weight of being within the goal's radius; no gradient");
+    v("stay", stay, "weight of - speed^2 near the goal");
+    v("learned", learned, "weight of the reward that the model predicts");
+    v("action", action, "weight of - (|a| - 1)^2 of actions beyond their bound");
+  }
+};
+// Throws df::Error naming the key.
+void validate(const PlanRewardConfig& config);
+PlanReward make_plan_reward(const PlanRewardConfig& config);
+
+}  // namespace df
