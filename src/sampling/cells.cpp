@@ -63,19 +63,38 @@ const CellPlan& CellPlans::of(const PlanStep& step, const Diffusion& diffusion, 
   return plans_[std::move(levels)] = plan_cells(step, diffusion, config, like);
 }
 
+namespace {
+
+// Tokens as the network sees them.
+Tensor show(const Diffusion& diffusion, const CellPlan& plan, const Tensor& x) {
+  const double clip = diffusion.config.clip_noise;
+  const Tensor shown = plan.scale.defined() ? x * plan.scale : x;
+  return plan.clamped.defined() ? at::where(plan.clamped, shown.clamp(-clip, clip), shown) : shown;
+}
+
+CellOutput move(const Diffusion& diffusion, const CellPlan& plan, const Tensor& shown, const Tensor& k, const Tensor& prediction, const Tensor& z,
+                const Tensor& noise) {
+  const Denoised denoised = decode(diffusion.config.output, diffusion.schedule, shown, k, prediction, diffusion.config.clip_noise);
+  return {transition(plan.to, denoised, noise), denoised.x0, z};
+}
+
+}  // namespace
+
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers) {
   const int64_t B = x.size(0), n = x.size(1);
-  const double clip = diffusion.config.clip_noise;
-  Tensor shown_x = plan.scale.defined() ? x * plan.scale : x;
-  if (plan.clamped.defined()) shown_x = at::where(plan.clamped, shown_x.clamp(-clip, clip), shown_x);
-  const Tensor k = plan.shown.unsqueeze(0).expand({B, n});
-  const Tensor rows[] = {shown_x.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
+  const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({B, n});
+  const Tensor rows[] = {shown.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
   const TokenOutput output =
       workers ? workers->step(model, rows[0], rows[1], rows[2], rows[3]) : model.step(rows[0], rows[1], rows[2], rows[3]);
-  const Denoised denoised =
-      decode(diffusion.config.output, diffusion.schedule, shown_x, k, output.prediction.view(x.sizes()), clip);
-  return {transition(plan.to, denoised, noise), denoised.x0, output.z.view(z.sizes())};
+  return move(diffusion, plan, shown, k, output.prediction.view(x.sizes()), output.z.view(z.sizes()), noise);
+}
+
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
+                      const Tensor& noise) {
+  const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({x.size(0), x.size(1)});
+  const SequenceOutput output = model.unroll(shown, k, c, z);
+  return move(diffusion, plan, shown, k, output.prediction, output.z, noise);
 }
 
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like) {

@@ -51,6 +51,10 @@ struct CellOutput {
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers = nullptr);
 
+// The same for n successive tokens of each sequence, the latent flowing from one to the next: z [B, latent...] before the first.
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
+                      const Tensor& noise);
+
 // The clipped noise that the step needs, on x's device; undefined where it needs none. Throws df::Error where `noise` is empty.
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like);
 
