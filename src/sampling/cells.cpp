@@ -24,6 +24,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const at::Device device = like.device();
   const NoiseSchedule& schedule = diffusion.schedule;
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = cell_column(step, device, [](const Cell& cell) { return cell.shown; });
   const Tensor from = cell_column(step, device, [](const Cell& cell) { return cell.from; });
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
@@ -48,6 +49,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
 CellPlan plan_levels(const Tensor& shown, const Tensor& from, const Tensor& to, const Diffusion& diffusion, const SamplerConfig& config,
                      const Tensor& like) {
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = shown;
   plan.to = transition_coefficients(config.solver, diffusion.schedule, from, to, config.eta, like);
   plan.scale = at_level(diffusion.schedule.sqrt_alpha_bar, at::where(shown > from, shown, at::zeros_like(from)), like);  // 1 at level 0
@@ -73,8 +75,11 @@ CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellP
   const Tensor rows[] = {shown_x.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
   const TokenOutput output =
       workers ? workers->step(model, rows[0], rows[1], rows[2], rows[3]) : model.step(rows[0], rows[1], rows[2], rows[3]);
-  const Denoised denoised =
-      decode(diffusion.config.output, diffusion.schedule, shown_x, k, output.prediction.view(x.sizes()), clip);
+  Denoised denoised = decode(diffusion.config.output, diffusion.schedule, shown_x, k, output.prediction.view(x.sizes()), clip);
+  if (plan.clip_x0 > 0) {
+    const Tensor x0 = denoised.x0.clamp(-plan.clip_x0, plan.clip_x0);
+    denoised = decode(Space::x0, diffusion.schedule, shown_x, k, x0, clip);  // the noise that leads from it to x
+  }
   return {transition(plan.to, denoised, noise), denoised.x0, output.z.view(z.sizes())};
 }
 

@@ -23,6 +23,7 @@ struct CellPlan {
   Tensor clamped;             // bool [n, 1, ...] tokens to clamp before they are shown; undefined: none
   TransitionCoefficients to;  // [n, 1, ...]
   bool noisy = false;         // whether any sigma > 0
+  double clip_x0 = 0.0;       // bound of clean predictions, 0: none
 };
 CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const SamplerConfig& config, const Tensor& like);
 
