@@ -24,6 +24,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const at::Device device = like.device();
   const NoiseSchedule& schedule = diffusion.schedule;
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = cell_column(step, device, [](const Cell& cell) { return cell.shown; });
   const Tensor from = cell_column(step, device, [](const Cell& cell) { return cell.from; });
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
@@ -48,6 +49,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
 CellPlan plan_levels(const Tensor& shown, const Tensor& from, const Tensor& to, const Diffusion& diffusion, const SamplerConfig& config,
                      const Tensor& like) {
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = shown;
   plan.to = transition_coefficients(config.solver, diffusion.schedule, from, to, config.eta, like);
   plan.scale = at_level(diffusion.schedule.sqrt_alpha_bar, at::where(shown > from, shown, at::zeros_like(from)), like);  // 1 at level 0
@@ -74,11 +76,18 @@ Tensor show(const Diffusion& diffusion, const CellPlan& plan, const Tensor& x) {
 
 CellOutput move(const Diffusion& diffusion, const CellPlan& plan, const Tensor& shown, const Tensor& k, const Tensor& prediction, const Tensor& z,
                 const Tensor& noise) {
-  const Denoised denoised = decode(diffusion.config.output, diffusion.schedule, shown, k, prediction, diffusion.config.clip_noise);
+  const Denoised denoised = denoise(diffusion, plan.clip_x0, shown, k, prediction);
   return {transition(plan.to, denoised, noise), denoised.x0, z};
 }
 
 }  // namespace
+
+Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, const Tensor& k, const Tensor& prediction) {
+  const double clip = diffusion.config.clip_noise;
+  const Denoised denoised = decode(diffusion.config.output, diffusion.schedule, x, k, prediction, clip);
+  if (clip_x0 <= 0) return denoised;
+  return decode(Space::x0, diffusion.schedule, x, k, denoised.x0.clamp(-clip_x0, clip_x0), clip);  // the noise that leads from it to x
+}
 
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers) {

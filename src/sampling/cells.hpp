@@ -23,6 +23,7 @@ struct CellPlan {
   Tensor clamped;             // bool [n, 1, ...] tokens to clamp before they are shown; undefined: none
   TransitionCoefficients to;  // [n, 1, ...]
   bool noisy = false;         // whether any sigma > 0
+  double clip_x0 = 0.0;       // bound of clean predictions, 0: none
 };
 CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const SamplerConfig& config, const Tensor& like);
 
@@ -40,6 +41,9 @@ class CellPlans {
   static constexpr size_t most = 1024;  // kept at a time
   std::map<std::vector<int32_t>, CellPlan> plans_;
 };
+
+// What a prediction for the tokens x at levels k says, within +- clip_x0 (0: anywhere).
+Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, const Tensor& k, const Tensor& prediction);
 
 struct CellOutput {
   Tensor x;   // [B, n, token...] after the move; meaningless where only z is wanted

@@ -22,7 +22,7 @@ Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradien
   return value;
 }
 
-Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const Tensor& done, const Tensor& x,
+Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, double clip_x0, const Tensor& done, const Tensor& x,
                       const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator) {
   const int64_t R = guidance.config.branches, L = guidance.config.lookahead, B = x.size(0), n = x.size(1);
   const double clip = diffusion.config.clip_noise;
@@ -37,7 +37,7 @@ Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guid
     for (int64_t j = 0; j < L; ++j) {
       const Tensor k = level.mul(L - j).div(L, "trunc"), next = level.mul(L - j - 1).div(L, "trunc");
       const TokenOutput output = model.step(token, k.expand({R * B}), condition, latent);
-      const Denoised denoised = decode(diffusion.config.output, diffusion.schedule, token, k, output.prediction, clip);
+      const Denoised denoised = denoise(diffusion, clip_x0, token, k, output.prediction);
       const auto to = transition_coefficients(Solver::ddpm, diffusion.schedule, k, next, 0.0, token);
       const Tensor noise = j + 1 < L ? at::randn(token.sizes(), generator, token.options()).clamp_(-clip, clip) : Tensor();
       token = j + 1 < L ? transition(to, denoised, noise) : denoised.x0;
