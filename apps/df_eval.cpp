@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Measures trained models on held-out sequences, side by side.
+// Measures trained models side by side: on held-out videos, or in the episodes of a maze's task.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -17,6 +17,7 @@
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/training/progress.hpp"
+#include "eval_maze2d.hpp"
 
 namespace {
 
@@ -28,21 +29,27 @@ Examples:
   df-eval --checkpoint runs/video --out eval/video
   df-eval --checkpoint runs/independent runs/shared runs/clean_history --frames 1000 --sequences 8 --out eval/compare
   df-eval --checkpoint runs/video --schedule pyramid --steps 25 --slope 2 --frames 400 --out eval/pyramid
+  df-eval --task maze2d-large-v1 --multi --policy replanning,near_optimal,random --out eval/controllers
+  df-eval --task maze2d-umaze-v1 --checkpoint runs/maze2d_umaze --out eval/umaze
 
-The folder gets index.html, a page of all that follows: table.txt (also printed), report.json, curves.csv, curves.png, sheet.png (frames of each
+For videos the folder gets index.html, a page of all that follows: table.txt (also printed), report.json, curves.csv, curves.png, sheet.png (frames of each
 run) and side_by_side.mp4 (truth on the left, then the runs in order).
-The column `real` is other true clips: what a perfect model would get. docs/evaluation.md explains each number.)";
+The column `real` is other true clips: what a perfect model would get. docs/evaluation.md explains each number.
+For a task it gets table.txt (also printed), episodes.csv, report.json, mazes.png (the first eight episodes of each column: what was driven, from blue to
+red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/maze2d.md explains the numbers.)";
 
 struct Arguments {
   std::vector<fs::path> checkpoints;
   fs::path config, out;
   std::string schedule, device = "auto", title = "Diffusion Forcing: evaluation", command;
   std::optional<int64_t> steps;
-  std::optional<double> slope;
+  std::optional<double> slope, fps;
+  std::optional<int64_t> batch;
+  std::vector<std::string> set;
   int64_t threads = 0, scale = 0;
-  double fps = 10.0;
   bool raw = false;
   df::EvaluationConfig evaluation;
+  df::app::Maze2dEvalOptions maze;
 };
 
 // Frames of one sequence on disk, so that videos of any length stand side by side in constant memory. The file goes with the object.
@@ -116,10 +123,11 @@ df::RolloutConfig sampling_of(const Arguments& arguments, const df::TrainedModel
 }
 
 // Folder names, told apart by their parents where two are equal.
-std::string name_of(const fs::path& checkpoint, const std::vector<df::RunReport>& reports) {
+template <class Named>
+std::string name_of(const fs::path& checkpoint, const std::vector<Named>& others) {
   auto path = fs::weakly_canonical(checkpoint);
   std::string name = path.filename().string();
-  const auto taken = [&] { return std::any_of(reports.begin(), reports.end(), [&](const auto& r) { return r.name == name; }); };
+  const auto taken = [&] { return std::any_of(others.begin(), others.end(), [&](const auto& other) { return other.name == name; }); };
   while (taken() && path.has_relative_path()) {
     path = path.parent_path();
     name = (path.filename() / name).string();
@@ -162,7 +170,7 @@ df::RunReport evaluate_one(const Arguments& arguments, const df::TrainedModel& t
 std::vector<df::TrainedModel> load_all(const Arguments& arguments) {
   std::vector<df::TrainedModel> all;
   for (const auto& checkpoint : arguments.checkpoints) {
-    all.push_back(df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw));
+    all.push_back(df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw, arguments.set));
     sampling_of(arguments, all.back());
     const auto &expected = all.front().spec.token.token_shape, &got = all.back().spec.token.token_shape;
     if (got != expected)
@@ -170,6 +178,24 @@ std::vector<df::TrainedModel> load_all(const Arguments& arguments) {
                                         df::to_string(expected), arguments.checkpoints.front().string(), df::to_string(got)));
   }
   return all;
+}
+
+int play(const Arguments& arguments) {
+  if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
+  auto options = arguments.maze;
+  options.out = arguments.out;
+  options.episodes.seed = arguments.evaluation.seed;
+  options.episodes.threads = at::get_num_threads();
+  if (arguments.batch) options.episodes.batch = *arguments.batch;
+  if (arguments.steps) options.episodes.steps = *arguments.steps;
+  if (arguments.fps) options.fps = *arguments.fps;
+  return df::app::eval_maze2d(std::move(options), [&] {
+    std::vector<df::app::NamedModel> models;
+    for (const auto& checkpoint : arguments.checkpoints)
+      models.push_back(
+          {name_of(checkpoint, models), df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw, arguments.set)});
+    return models;
+  });
 }
 
 int evaluate(const Arguments& arguments) {
@@ -198,43 +224,83 @@ int evaluate(const Arguments& arguments) {
     reports.push_back(evaluate_one(arguments, models[i], reference, name, *files.back()));
   }
   df::write_report(arguments.out, reports);
-  write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps, arguments.scale);
+  write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps.value_or(10.0), arguments.scale);
   df::write_atomically(arguments.out / "index.html", df::report_page(reports, arguments.title, arguments.command));
   fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "index.html").string());
   return df::app::success;
 }
 
+constexpr const char *of_videos = "Videos (without --task)", *of_tasks = "Mazes (with --task)";
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  auto& e = arguments.evaluation;
+  app.add_option("--checkpoint", arguments.checkpoints, "run folders, checkpoint folders or .safetensors files")->type_name("PATH");
+  app.add_option("--task", arguments.maze.task, "play this task's episodes instead of measuring videos: maze2d-large-v1")->type_name("ID");
+  app.add_option("--out", arguments.out, "folder of the results")->type_name("DIR")->required();
+  app.add_option("--config", arguments.config, "experiment of the weights [config.yaml of each run]")->type_name("FILE");
+  app.add_option("--set", arguments.set, "override a key of each experiment, such as sampling.steps=20")->type_name("KEY=VALUE");
+  app.add_option("--batch", arguments.batch,
+                 fmt::format("sequences at once [{}]; with --task: worlds [{}]", e.batch, df::EpisodeConfig().batch));
+  app.add_option("--steps", arguments.steps, "sampling steps S [of each experiment]; with --task: steps of an episode [the protocol's]");
+  app.add_option("--seed", e.seed, "of noise and resamples; with --task: of the first episode")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda, cuda:<index> or auto")->capture_default_str();
+  app.add_option("--fps", arguments.fps, "frames a second of the video [10]; with --task: [25], real time");
+  app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
+  app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
+  app.add_flag("--multi", arguments.maze.episodes.multi, "a random goal each episode, not the task's own")->group(of_tasks);
+  app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
+  app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
+      ->group(of_tasks)
+      ->capture_default_str();
+  app.add_option("--policy", arguments.maze.policies,
+                 fmt::format("controllers, with commas: none, {} [replanning,near_optimal]", df::app::choices_of_policies()))
+      ->group(of_tasks)
+      ->delimiter(',');
+  app.add_option("--sequences", e.sequences, "held-out sequences")->group(of_videos)->capture_default_str();
+  app.add_option("--frames", e.frames, "frames to generate, after the context")->group(of_videos)->capture_default_str();
+  app.add_option("--context", e.context, "true frames shown first")->group(of_videos)->capture_default_str();
+  app.add_option("--window", e.window, "frames of a point of a curve")->group(of_videos)->capture_default_str();
+  app.add_option("--replicates", e.replicates, "resamples of the 95 % intervals")->group(of_videos)->capture_default_str();
+  app.add_option("--likelihood-sequences", e.likelihood_sequences, "sequences for loss by level and ELBO, 0: none")
+      ->group(of_videos)
+      ->capture_default_str();
+  app.add_option("--likelihood-steps", e.likelihood.steps, "levels of that curve")->group(of_videos)->capture_default_str();
+  app.add_option("--schedule", arguments.schedule, df::enum_choices<df::MatrixKind>() + ", or a matrix file [of each experiment]")
+      ->group(of_videos)
+      ->type_name("KIND");
+  app.add_option("--slope", arguments.slope, "rows between the starts of two tokens [of each experiment]")->group(of_videos);
+  app.add_option("--scale", arguments.scale, "enlarge frames n times, 0: to about 256 pixels")->group(of_videos)->capture_default_str();
+  app.add_option("--title", arguments.title, "of the page")->group(of_videos)->capture_default_str();
+}
+
+// Options of the other kind of evaluation would be ignored, and whoever gave them misled.
+void check_options(const CLI::App& app, const Arguments& arguments) {
+  const bool task = !arguments.maze.task.empty();
+  for (const auto* option : app.get_options())
+    if (option->count() > 0 && option->get_group() == (task ? of_videos : of_tasks))
+      throw df::ConfigError(
+          fmt::format("{}: {}; see df-eval --help", option->get_name(),
+                      task ? "is for the evaluation of videos, not for --task" : "is for the episodes of a --task, which is not given"));
+  if (!arguments.checkpoints.empty()) return;
+  if (!task) throw df::ConfigError("--checkpoint or --task is required; see df-eval --help");
+  for (const char* option : {"--config", "--set"})
+    if (app.count(option) > 0)
+      throw df::ConfigError(fmt::format("{}: is about the experiment of a --checkpoint, which is not given", option));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measure trained Diffusion Forcing models on held-out videos, side by side.", "df-eval");
+  CLI::App app("Measure trained Diffusion Forcing models side by side: on held-out videos, or in the episodes of a maze's task.",
+               "df-eval");
   app.footer(examples);
   Arguments arguments;
-  auto& e = arguments.evaluation;
-  app.add_option("--checkpoint", arguments.checkpoints, "run folders, checkpoint folders or .safetensors files")
-      ->type_name("PATH")
-      ->required();
-  app.add_option("--out", arguments.out, "folder of the results")->type_name("DIR")->required();
-  app.add_option("--config", arguments.config, "experiment of the weights [config.yaml of each run]")->type_name("FILE");
-  app.add_option("--sequences", e.sequences, "held-out sequences")->capture_default_str();
-  app.add_option("--frames", e.frames, "frames to generate, after the context")->capture_default_str();
-  app.add_option("--context", e.context, "true frames shown first")->capture_default_str();
-  app.add_option("--batch", e.batch, "sequences at once")->capture_default_str();
-  app.add_option("--window", e.window, "frames of a point of a curve")->capture_default_str();
-  app.add_option("--replicates", e.replicates, "resamples of the 95 % intervals")->capture_default_str();
-  app.add_option("--likelihood-sequences", e.likelihood_sequences, "sequences for loss by level and ELBO, 0: none")->capture_default_str();
-  app.add_option("--likelihood-steps", e.likelihood.steps, "levels of that curve")->capture_default_str();
-  app.add_option("--schedule", arguments.schedule, df::enum_choices<df::MatrixKind>() + ", or a matrix file [of each experiment]")
-      ->type_name("KIND");
-  app.add_option("--steps", arguments.steps, "sampling steps S [of each experiment]");
-  app.add_option("--slope", arguments.slope, "rows between the starts of two tokens [of each experiment]");
-  app.add_option("--seed", e.seed, "of noise and resamples")->capture_default_str();
-  app.add_option("--device", arguments.device, "cpu, cuda, cuda:<index> or auto")->capture_default_str();
-  app.add_option("--fps", arguments.fps, "frames a second of the video")->capture_default_str();
-  app.add_option("--scale", arguments.scale, "enlarge frames n times, 0: to about 256 pixels")->capture_default_str();
-  app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
-  app.add_option("--title", arguments.title, "of the page")->capture_default_str();
-  app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
+  add_options(app, arguments);
   for (int i = 0; i < argc; ++i) arguments.command += (i ? " " : "") + (i ? std::string(argv[i]) : fs::path(argv[0]).filename().string());
-  return df::app::run(app, argc, argv, [&] { return evaluate(arguments); });
+  return df::app::run(app, argc, argv, [&] {
+    check_options(app, arguments);
+    if (!arguments.maze.task.empty()) return play(arguments);
+    if (arguments.batch) arguments.evaluation.batch = *arguments.batch;
+    return evaluate(arguments);
+  });
 }

@@ -46,16 +46,17 @@ fs::path find_run(const fs::path& checkpoint) {
   throw Error(checkpoint.string() + ": no config.yaml in it or in a folder above; name the experiment with --config");
 }
 
-TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, const std::string& device, bool raw) {
+TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, const std::string& device, bool raw,
+                          const std::vector<std::string>& overrides) {
   if (!fs::exists(checkpoint)) throw Error(checkpoint.string() + ": not found; expected a run folder, a checkpoint folder or a .safetensors file");
   TrainedModel trained;
   std::optional<DataSpec> spec;
   if (config.empty()) {
     const fs::path run = find_run(checkpoint);
-    trained.config = load_experiment(run / "config.yaml");
+    trained.config = load_experiment(run / "config.yaml", overrides);
     spec = read_data_spec(run);
   } else {
-    trained.config = load_experiment(config);
+    trained.config = load_experiment(config, overrides);
   }
   validate(trained.config);
   const Accelerator& place = accelerator(device);

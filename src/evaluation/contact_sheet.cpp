@@ -8,7 +8,7 @@
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/evaluation/report.hpp"
 #include "diffusion_forcing/media/media.hpp"
-#include "evaluation/canvas.hpp"
+#include "media/canvas.hpp"
 
 namespace df {
 

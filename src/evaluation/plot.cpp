@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "diffusion_forcing/evaluation/report.hpp"
-#include "evaluation/canvas.hpp"
+#include "media/canvas.hpp"
 
 namespace df {
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/text_table.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/media/media.hpp"
 
@@ -21,14 +22,6 @@ std::string cell(const Interval& v) {
 }
 
 std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : ""; }
-
-// Quoted where a comma or a quote asks for it.
-std::string field(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
 
 nlohmann::ordered_json json_of(const Interval& v) { return {{"value", v.value}, {"low", v.low}, {"high", v.high}}; }
 
@@ -49,16 +42,7 @@ std::string report_table(const std::vector<RunReport>& runs) {
       columns[r + 1].push_back(found == runs[r].numbers.end() ? "-" : cell(found->second));
     }
   }
-  std::string table;
-  for (size_t line = 0; line < columns[0].size(); ++line) {
-    for (size_t i = 0; i < columns.size(); ++i) {
-      size_t width = 0;
-      for (const auto& text : columns[i]) width = std::max(width, text.size());
-      table += i + 1 < columns.size() ? fmt::format("{:<{}}  ", columns[i][line], width) : columns[i][line];
-    }
-    table += "\n";
-  }
-  return table;
+  return text_table(columns);
 }
 
 std::string report_csv(const std::vector<RunReport>& runs) {
@@ -66,7 +50,7 @@ std::string report_csv(const std::vector<RunReport>& runs) {
   for (const auto& run : runs)
     for (const auto& curve : run.curves)
       for (const auto& p : curve.points)
-        csv += fmt::format("{},{},{},{},{},{},{},{}\n", field(run.name), curve.name, p.first, p.last, number(p.value.value),
+        csv += fmt::format("{},{},{},{},{},{},{},{}\n", csv_field(run.name), curve.name, p.first, p.last, number(p.value.value),
                            number(p.value.low), number(p.value.high), run.sequences);
   return csv;
 }

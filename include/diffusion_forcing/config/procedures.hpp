@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "diffusion_forcing/config/experiment.hpp"
 
@@ -46,8 +47,9 @@ struct TrainedModel {
   std::filesystem::path weights;       // file read
 };
 // checkpoint: a run folder (its newest checkpoint), a step folder or a .safetensors file. The config is `config`, or else config.yaml in one of the
-// parent folders. Averaged weights where there are any, unless `raw`. The data itself is not needed where the run folder says what it was like.
+// parent folders, with `overrides` as load_experiment() takes them. Averaged weights where there are any, unless `raw`. The data itself is not
+// needed where the run folder says what it was like.
 TrainedModel load_trained(const std::filesystem::path& checkpoint, const std::filesystem::path& config, const std::string& device,
-                          bool raw = false);
+                          bool raw = false, const std::vector<std::string>& overrides = {});
 
 }  // namespace df

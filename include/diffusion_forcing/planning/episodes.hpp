@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,7 +16,7 @@ namespace df {
 
 enum class Protocol {
   full,   // the task's own number of steps: 300, 600, 800 on umaze, medium, large
-  paper,  // Chen et al. 2024: 300, 600, 600, so large is scored over 600 of its 800 steps
+  paper,  // Chen et al. 2024: at most 600 steps, so large is scored over 600 of its 800
 };
 template <>
 struct EnumNames<Protocol> {
@@ -31,65 +30,76 @@ struct EpisodeConfig {
   Protocol protocol = Protocol::full;
   int64_t steps = 0;    // of an episode in place of the protocol's; 0: the protocol's
   int64_t batch = 100;  // worlds at once
-  int64_t threads = 1;
-  uint64_t seed = 0;  // world i starts as gym's environment seeded with seed + i
+  int64_t threads = 1;  // that step them; 0 or 1: the caller's own
+  uint64_t seed = 0;    // episode i starts as gym's environment seeded with seed + i
   Maze2dPhysics physics = Maze2dPhysics::exact;
 };
 // Throws df::Error naming the field.
 void validate(const EpisodeConfig& config);
 
 struct Episode {
-  uint64_t seed = 0;
+  uint64_t seed = 0;  // of gym's environment
   Maze2dState start{};
   Point2 goal{};
-  double raw = 0.0;         // sum of the rewards of the states after each step
-  double normalized = 0.0;  // normalized_score(): 0 D4RL's random policy, 1 its controller
-  int64_t first_reach = -1; // first step (from 1) that ended within the goal's radius; 0: started there; -1: never
-  Tensor states;            // [steps + 1, 4] float64
+  double raw = 0.0;          // sum of the rewards of the states after each step
+  double normalized = 0.0;   // normalized_score(): 0 D4RL's random policy, 1 its controller
+  int64_t first_reach = -1;  // first step (from 1) that ended within the goal's radius; 0: started there; -1: never
+  Tensor states;             // [steps + 1, 4] float64, the start first
 };
 
-// One replanning of the first world: what pictures and videos of the closed loop show.
+// A plan and when it was made: what pictures and videos of the closed loop show.
 struct PlanRecord {
   int64_t episode = 0, step = 0;
-  Trajectory plan;  // [1, F, ...]
+  Trajectory plan;  // [1, F, ...] on the CPU
+};
+
+// One call of the policy in which it planned, for a whole batch.
+struct Replanning {
+  double seconds = 0.0;
+  int64_t worlds = 0;
 };
 
 struct EpisodeReport {
-  std::string task, policy;
+  std::string policy;       // heads its column; describe() unless the caller has a shorter name
+  std::string description;  // the policy's describe()
+  std::string task;
   Protocol protocol = Protocol::full;
   bool multi = false;
-  int64_t steps = 0;
+  int64_t steps = 0;  // of an episode
   std::vector<Episode> episodes;
-  std::vector<PlanRecord> plans;         // of the first `recorded` worlds
-  std::vector<double> planning_seconds;  // of each replanning of a whole batch
-  int64_t planned_worlds = 0;            // worlds of such a batch
+  std::vector<PlanRecord> plans;  // of the first `recorded` episodes, in order of step and episode within a batch
+  std::vector<Replanning> replannings;
 };
 
 struct Estimate {
-  double mean = 0.0, error = 0.0;  // standard error: deviation (n - 1) over sqrt(n); 0 for a single number
+  double mean = 0.0, error = 0.0;  // standard error: deviation (n - 1) over sqrt(n), 0 for a single number; both NaN for none
 };
 Estimate estimate(const std::vector<double>& values);
 Estimate raw_score(const EpisodeReport& report);
 Estimate normalized_score(const EpisodeReport& report);
-// Over the episodes that reached the goal; `share`: how many did.
 struct FirstReach {
-  Estimate steps;
-  double share = 0.0;
+  Estimate steps;      // of the episodes that reached the goal
+  double share = 0.0;  // of episodes that did
 };
 FirstReach first_reach(const EpisodeReport& report);
+// Mean over the replannings of the largest batch; NaN where the policy does not plan.
+Replanning mean_replanning(const EpisodeReport& report);
 
-// Asked after every decision: whether to go on; fraction of all steps done.
+// Asked after every decision, with the fraction of all steps done: whether to go on.
 using EpisodeProgress = std::function<bool(double fraction)>;
 
-// Throws df::Error where the policy's actions are misshapen or not finite, naming policy and world. Plans are kept of the first `recorded`
-// worlds. Where `progress` says no, throws df::Error("stopped ...").
-EpisodeReport run_episodes(const Maze2dTask& task, Policy& policy, const EpisodeConfig& config, int64_t recorded = 4,
+// Plays episodes, config.batch worlds at a time. The policy's actions are executed one after the other before it is asked again, those
+// beyond the episode's end not at all. What happens in an episode follows from its number and the seed, whatever the batch and the
+// threads, where the policy keeps to the same. Throws df::Error where actions are misshapen or not finite, naming policy and world, and
+// where `progress` says no.
+EpisodeReport run_episodes(const Maze2dTask& task, Policy& policy, const EpisodeConfig& config, int64_t recorded = 8,
                            const EpisodeProgress& progress = {});
 
-// A column a policy: raw, normalised (x 100), first reach, each with its standard error, planning seconds, protocol.
+// A column a policy: raw and normalised score (x 100), first reach, each with its standard error, who reached the goal, seconds a plan.
 std::string episode_table(const std::vector<EpisodeReport>& reports);
-// policy,episode,seed,start_x,start_y,goal_x,goal_y,raw,normalized,first_reach
+// policy,episode,seed,start_x,start_y,goal_x,goal_y,raw,normalized,first_reach; the last is -1 where the goal was never reached.
 std::string episode_csv(const std::vector<EpisodeReport>& reports);
+// The same and all else but states and plans; unknown values are null.
 std::string episode_json(const std::vector<EpisodeReport>& reports);
 
 }  // namespace df

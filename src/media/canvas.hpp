@@ -22,6 +22,8 @@ class Canvas {
   void line(const std::vector<media::Point>& points, media::Colour colour, double thickness) {
     media::backend().draw_line(data(), pixels_.size(0), pixels_.size(1), points, colour, thickness);
   }
+  // A dot: a line that goes nowhere, with its round ends.
+  void disc(media::Point centre, double radius, media::Colour colour) { line({centre, centre}, colour, 2 * radius); }
   void text(const std::string& text, media::Point baseline, double size, media::Colour colour = ink) {
     media::backend().draw_text(data(), pixels_.size(0), pixels_.size(1), text, baseline, size, colour);
   }

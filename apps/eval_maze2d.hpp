@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+// df-eval's part for the mazes: planners and controllers play a task's episodes, side by side. Header only, as app.hpp.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "app.hpp"
+#include "diffusion_forcing/config/procedures.hpp"
+#include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/planning/episodes.hpp"
+#include "diffusion_forcing/planning/maze_picture.hpp"
+#include "diffusion_forcing/planning/random_policy.hpp"
+#include "diffusion_forcing/planning/waypoint_policy.hpp"
+#include "diffusion_forcing/training/progress.hpp"
+
+namespace df::app {
+
+struct Maze2dEvalOptions {
+  std::string task, protocol = "full";
+  std::vector<std::string> policies;  // empty: the ceilings, replanning and near_optimal; {"none"}: none
+  EpisodeConfig episodes;
+  double fps = 25.0;
+  fs::path out;
+};
+
+struct NamedModel {
+  std::string name;
+  TrainedModel trained;
+};
+
+// Row m of a plan of the first world while it is sampled: raw frames [F, D], x and y first.
+using PlanRows = std::function<void(int64_t row, const Tensor& frames)>;
+
+// The one place where a trained model becomes a policy.
+inline std::unique_ptr<Policy> planner_of(const TrainedModel& trained, const PlanRows& rows) { throw Error("planner: not built in"); }
+
+inline const std::string& choices_of_policies() {
+  static const std::string all = enum_choices<WaypointKind>() + ", random";
+  return all;
+}
+
+inline std::unique_ptr<Policy> controller_of(const std::string& name, const Maze2dTask& task) {
+  if (name == "random") return make_random_policy();
+  for (const auto& [known, kind] : EnumNames<WaypointKind>::table)
+    if (known == name) return make_waypoint_policy(task.maze(), kind);
+  throw ConfigError(fmt::format("--policy: unknown policy '{}'; expected none or one of: {}", name, choices_of_policies()));
+}
+
+// A model that was trained on the walls of the task, whatever its rewards were.
+inline void check_maze(const NamedModel& model, const Maze2dTask& task) {
+  const auto* data = std::get_if<Maze2dDataConfig>(&model.trained.config.data);
+  if (!data)
+    throw ConfigError(fmt::format("--checkpoint {}: expected a model of a maze for {}, got one of other data", model.name, task.id));
+  if (maze2d_task(data->task).layout != task.layout)
+    throw ConfigError(fmt::format("--checkpoint {}: expected a model of the maze of {}, got one that was trained on {}", model.name,
+                                  task.id, data->task));
+}
+
+inline EpisodeReport play(const Maze2dTask& task, Policy& policy, const std::string& name, const EpisodeConfig& config) {
+  const int64_t steps = config.steps > 0 ? config.steps : episode_steps(task, config.protocol);
+  Progress progress(name, config.episodes * steps, "steps");
+  auto report = run_episodes(task, policy, config, 8, [&](double fraction) {
+    progress.update(std::llround(fraction * static_cast<double>(config.episodes * steps)));
+    return !stop_flag();
+  });
+  progress.finish();
+  report.policy = name;
+  return report;
+}
+
+// The rows of the first plan of all.
+class FirstPlan {
+ public:
+  PlanRows collector() {
+    return [this](int64_t row, const Tensor& frames) {
+      done_ = done_ || row < static_cast<int64_t>(rows_.size());
+      if (!done_) rows_.push_back(frames.detach().narrow(1, 0, 2).to(at::kCPU, at::kDouble, false, true));
+    };
+  }
+  void write(const fs::path& path, const Maze2dLayout& layout, const Episode& episode, double fps) const {
+    if (rows_.empty()) return;
+    write_denoising_video(path, layout, at::stack(rows_), {episode.start[0], episode.start[1]}, episode.goal, {.pixels = 0, .fps = fps});
+  }
+
+ private:
+  std::vector<Tensor> rows_;
+  bool done_ = false;
+};
+
+inline Maze2dTask checked_task(Maze2dEvalOptions& options) try {
+  options.episodes.protocol = enum_value<Protocol>(options.protocol, "--protocol");
+  validate(options.episodes);
+  return maze2d_task(options.task);
+} catch (const ConfigError&) {
+  throw;
+} catch (const Error& error) {
+  throw ConfigError(error.what());
+}
+
+// `load` gives the trained models, once the options are known to be good. Models are columns, and the controllers beside them.
+inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vector<NamedModel>()>& load) {
+  catch_signals();
+  const Maze2dTask task = checked_task(options);
+  if (options.policies.empty()) options.policies = {"replanning", "near_optimal"};
+  if (options.policies == std::vector<std::string>{"none"}) options.policies.clear();
+  for (const auto& name : options.policies) controller_of(name, task);
+  const auto models = load();
+  if (models.empty() && options.policies.empty()) throw ConfigError("--policy: expected a policy or a --checkpoint, got none");
+  for (const auto& model : models) check_maze(model, task);
+
+  FirstPlan denoised;
+  std::vector<EpisodeReport> reports;
+  for (const auto& model : models) {
+    const auto planner = planner_of(model.trained, reports.empty() ? denoised.collector() : PlanRows());
+    spdlog::info("{}: {}", model.name, planner->describe());
+    reports.push_back(play(task, *planner, model.name, options.episodes));
+  }
+  for (const auto& name : options.policies) reports.push_back(play(task, *controller_of(name, task), name, options.episodes));
+
+  const auto table = episode_table(reports);
+  write_atomically(options.out / "table.txt", table);
+  write_atomically(options.out / "episodes.csv", episode_csv(reports));
+  write_atomically(options.out / "report.json", episode_json(reports));
+  write_png(options.out / "mazes.png", draw_episodes(task.maze(), reports));
+  write_closed_loop_video(options.out / "closed_loop.mp4", task.maze(), reports, 0, 4, {.pixels = 0, .fps = options.fps});
+  denoised.write(options.out / "denoising.mp4", task.maze(), reports.front().episodes.front(), options.fps);
+  fmt::print("{}\n{}\n", table, options.out.string());
+  return success;
+}
+
+}  // namespace df::app
