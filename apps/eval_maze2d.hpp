@@ -38,12 +38,6 @@ struct NamedModel {
   TrainedModel trained;
 };
 
-// Row m of a plan of the first world while it is sampled: raw frames [F, D], x and y first.
-using PlanRows = std::function<void(int64_t row, const Tensor& frames)>;
-
-// The one place where a trained model becomes a policy.
-inline std::unique_ptr<Policy> planner_of(const TrainedModel& trained, const PlanRows& rows) { throw Error("planner: not built in"); }
-
 inline const std::string& choices_of_policies() {
   static const std::string all = enum_choices<WaypointKind>() + ", random";
   return all;
@@ -58,7 +52,7 @@ inline std::unique_ptr<Policy> controller_of(const std::string& name, const Maze
 
 // A model that was trained on the walls of the task, whatever its rewards were.
 inline void check_maze(const NamedModel& model, const Maze2dTask& task) {
-  const auto* data = std::get_if<Maze2dDataConfig>(&model.trained.config.data);
+  const Maze2dSource* data = maze2d_source(model.trained.config.data);
   if (!data)
     throw ConfigError(fmt::format("--checkpoint {}: expected a model of a maze for {}, got one of other data", model.name, task.id));
   if (maze2d_task(data->task).layout != task.layout)
@@ -81,7 +75,7 @@ inline EpisodeReport play(const Maze2dTask& task, Policy& policy, const std::str
 // The rows of the first plan of all.
 class FirstPlan {
  public:
-  PlanRows collector() {
+  PlanObserver collector() {
     return [this](int64_t row, const Tensor& frames) {
       done_ = done_ || row < static_cast<int64_t>(rows_.size());
       if (!done_) rows_.push_back(frames.detach().narrow(1, 0, 2).to(at::kCPU, at::kDouble, false, true));
@@ -121,7 +115,7 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   FirstPlan denoised;
   std::vector<EpisodeReport> reports;
   for (const auto& model : models) {
-    const auto planner = planner_of(model.trained, reports.empty() ? denoised.collector() : PlanRows());
+    const auto planner = make_planner(model.trained, reports.empty() ? denoised.collector() : PlanObserver());
     spdlog::info("{}: {}", model.name, planner->describe());
     reports.push_back(play(task, *planner, model.name, options.episodes));
   }

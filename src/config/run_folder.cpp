@@ -29,7 +29,7 @@ bool may_change(const std::string& key) {
                                              "training.sample_every",
                                              "training.checkpoint_every",
                                              "training.keep_checkpoints"};
-  return free.count(key) > 0 || key.rfind("sampling.", 0) == 0;
+  return free.count(key) > 0 || key.rfind("sampling.", 0) == 0 || key.rfind("planning.", 0) == 0;
 }
 
 std::map<std::string, std::string> keys_of(const ExperimentConfig& config) {

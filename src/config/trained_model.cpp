@@ -72,4 +72,16 @@ TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, co
   return trained;
 }
 
+std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer) {
+  PlanningConfig config = ForcingPlannerConfig{};
+  if (trained.config.planning)
+    config = *trained.config.planning;
+  else if (std::holds_alternative<Maze2dPathsConfig>(trained.config.data))
+    config = DiffuserPlannerConfig{};
+  else if (!std::holds_alternative<Maze2dDataConfig>(trained.config.data))
+    throw ConfigError(trained.weights.string() + ": expected a model of trajectories (data.type maze2d or maze2d_paths) for a planner, got other data");
+  return with_config_errors(
+      [&] { return make_planner(config, {*trained.model, trained.diffusion, trained.spec, trained.config.sampling}, std::move(observer)); });
+}
+
 }  // namespace df

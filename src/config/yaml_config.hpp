@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -42,6 +43,11 @@ struct IsVariant : std::false_type {};
 template <class... T>
 struct IsVariant<std::variant<T...>> : std::true_type {};
 
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
 class YamlReader {
  public:
   YamlReader(const YamlTree& map, std::string path) : map_(map), path_(std::move(path)) {}
@@ -54,7 +60,10 @@ class YamlReader {
 
   template <class T>
   static void read(const YamlTree& tree, const std::string& path, T& field) {
-    if constexpr (IsVariant<T>::value) {
+    if constexpr (IsOptional<T>::value) {
+      if (!field) field.emplace();
+      read(tree, path, *field);
+    } else if constexpr (IsVariant<T>::value) {
       read_variant(tree, path, field);
     } else if constexpr (IsVector<T>::value) {
       if (tree.kind != YamlTree::Kind::list) fail_value(tree, path, "a list");
@@ -109,7 +118,9 @@ class YamlDumper {
  public:
   template <class T>
   void operator()(const char* key, T& field, const char* meaning) {
-    if constexpr (IsVariant<T>::value) {
+    if constexpr (IsOptional<T>::value) {
+      if (field) (*this)(key, *field, meaning);
+    } else if constexpr (IsVariant<T>::value) {
       section(key, meaning);
       std::visit([&](auto& value) { dump_typed(value); }, field);
       --depth_;

@@ -40,7 +40,7 @@ class ForcingPlanner final : public Policy {
     first_world_ = first_world;
     plans_made_ = 0;
     tracked_.reset();
-    last_x0_ = {};
+    last_x0_ = Tensor();
   }
 
   Decision act(const Situation& situation) override {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "diffusion_forcing/diffusion/diffusion.hpp"
 #include "diffusion_forcing/diffusion/loss.hpp"
 #include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/planning/planner.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
 
@@ -56,6 +58,7 @@ struct ExperimentConfig {
   DiffusionConfig diffusion;
   TrainingConfig training;
   RolloutConfig sampling;
+  std::optional<PlanningConfig> planning;  // how a model of trajectories is made to act; absent in other experiments
   template <class V>
   void visit(V&& v) {
     v("name", name, "of the run folder");
@@ -65,6 +68,7 @@ struct ExperimentConfig {
     v("diffusion", diffusion, "");
     v("training", training, "");
     v("sampling", sampling, "");
+    v("planning", planning, "");
   }
 };
 

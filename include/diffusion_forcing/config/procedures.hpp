@@ -52,4 +52,8 @@ struct TrainedModel {
 TrainedModel load_trained(const std::filesystem::path& checkpoint, const std::filesystem::path& config, const std::string& device,
                           bool raw = false, const std::vector<std::string>& overrides = {});
 
+// The policy of a trained model, as its experiment's `planning` says, or the data's usual one where that is absent. `trained` must outlive it.
+// Throws ConfigError for models that do not plan.
+std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer = {});
+
 }  // namespace df

@@ -17,4 +17,7 @@ using DataConfig = std::variant<MazeVideoConfig, VideoFolderConfig, TecoNpzConfi
 
 std::shared_ptr<const Dataset> make_dataset(const DataConfig& config, Split split);
 
+// Where the rows of a maze's data set come from; null for other data.
+const Maze2dSource* maze2d_source(const DataConfig& config);
+
 }  // namespace df

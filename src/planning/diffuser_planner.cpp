@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/planning/diffuser_planner.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "planning/tracking.hpp"
+
+namespace df {
+
+namespace {
+
+enum class Draw : uint64_t { token, cells };
+
+class DiffuserPlanner final : public Policy {
+ public:
+  DiffuserPlanner(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer)
+      : config_(config), trained_(trained), observer_(std::move(observer)), device_(trained.model.device()) {
+    const auto& spec = trained_.spec;
+    const Shape token = trained_.model.token_shape();
+    if (token.size() != 2 || token[1] != 6 || trained_.model.condition_dim() != 8 || spec.frame_mean.size() != 6)
+      throw Error(fmt::format("planner: expected a Diffuser model (one token of [H, 6], condition of 8 numbers), got tokens {} and {} numbers",
+                              to_string(token), trained_.model.condition_dim()));
+    if (config_.open_loop < 0) throw Error(fmt::format("planning.open_loop: expected at least 0, got {}", config_.open_loop));
+    horizon_ = token[0];
+    mean_ = at::tensor(spec.frame_mean, at::kDouble);
+    std_ = at::tensor(spec.frame_std, at::kDouble);
+  }
+
+  void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
+    worlds_ = worlds;
+    seed_ = seed;
+    first_world_ = first_world;
+    plans_made_ = 0;
+    tracked_.reset();
+    goal_ = Tensor();
+  }
+
+  Decision act(const Situation& situation) override {
+    if (situation.states.size(0) != worlds_)
+      throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.states.size(0)));
+    Decision decision;
+    if (!goal_.defined() || (config_.open_loop > 0 && since_plan_ >= config_.open_loop)) {
+      const auto begin = std::chrono::steady_clock::now();
+      const Tensor frames = plan(situation);  // [B, H, 6]
+      decision.planning_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      const Tensor observations = frames.narrow(2, 0, 4);
+      actions_ = frames.narrow(2, 4, 2);
+      decision.plan = {observations.narrow(1, 1, horizon_ - 1), actions_.narrow(1, 0, horizon_ - 1)};
+      tracked_.emplace(decision.plan.observations, config_.p, config_.d);
+      goal_ = at::cat({observations.select(1, horizon_ - 1).narrow(1, 0, 2), at::zeros({worlds_, 2}, at::kDouble)}, 1);
+      since_plan_ = 0;
+    }
+    decision.actions = next_action(situation.states);
+    ++since_plan_;
+    return decision;
+  }
+
+  std::string describe() const override {
+    return fmt::format("Diffuser, {} frames, {} steps{}", horizon_, trained_.sampling.steps,
+                       config_.execution == Execution::actions ? ", diffused actions" : "");
+  }
+
+ private:
+  Tensor next_action(const Tensor& states) {
+    if (config_.execution == Execution::actions) {
+      if (since_plan_ < horizon_) return actions_.narrow(1, since_plan_, 1).clamp(-1, 1);
+      return (-states.narrow(1, 2, 2)).clamp(-1, 1).unsqueeze(1);
+    }
+    if (!tracked_->finished()) return tracked_->act(states);
+    return TrackedPlan(goal_.unsqueeze(1), config_.p, config_.d).act(states);
+  }
+
+  uint64_t seed(Draw draw, int64_t world) const {
+    return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
+  }
+
+  // Raw frames [B, H, 6] float64 on the CPU.
+  Tensor plan(const Situation& situation) {
+    const c10::NoGradGuard no_grad;
+    const Tensor mean = mean_.narrow(0, 0, 4), std = std_.narrow(0, 0, 4);
+    const Tensor goal = at::cat({situation.goals, at::zeros_like(situation.goals)}, 1);
+    SampleInput input;
+    input.c = at::cat({(situation.states - mean) / std, (goal - mean) / std}, 1).to(device_, at::kFloat).unsqueeze(1);
+    const Shape token = trained_.model.token_shape();
+    std::vector<Tensor> noise;
+    for (int64_t b = 0; b < worlds_; ++b) noise.push_back(seeded_normal(shape({1}, token), seed(Draw::token, first_world_ + b)));
+    input.x = at::stack(noise).to(device_);
+    input.z = trained_.model.initial_latent(worlds_, {});
+    input.noise = [this, &token](const PlanStep& cells) {
+      std::vector<Tensor> parts;
+      for (int64_t b = 0; b < worlds_; ++b)
+        parts.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({1}, token))(cells));
+      return at::cat(parts);
+    };
+    PlanPolicy policy = trained_.sampling.policy;
+    policy.row_order = static_cast<bool>(observer_);
+    const auto matrix = make_matrix(MatrixKind::full_sequence, 1, ladder(trained_.diffusion.config.levels, trained_.sampling.steps), 0.0);
+    const auto frames_of = [this](const Tensor& x) { return x.select(1, 0).to(at::kCPU, at::kDouble).clamp(-1, 1) * std_ + mean_; };
+    RowObserver on_row;
+    if (observer_) on_row = [&](int64_t row, const Tensor& x) { observer_(row, frames_of(x.narrow(0, 0, 1))[0]); };
+    const Tensor x = sample(trained_.model, trained_.diffusion, compile(matrix, policy), trained_.sampling.sampler, input, on_row).x;
+    ++plans_made_;
+    return frames_of(x);
+  }
+
+  DiffuserPlannerConfig config_;
+  PlannerModel trained_;
+  PlanObserver observer_;
+  at::Device device_;
+  int64_t horizon_ = 0;
+  Tensor mean_, std_;  // float64 [6]
+  int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0, since_plan_ = 0;
+  uint64_t seed_ = 0;
+  std::optional<TrackedPlan> tracked_;
+  Tensor actions_;  // [B, H, 2] of the plan
+  Tensor goal_;     // [B, 4] the plan's last position, at rest; undefined before the first plan
+};
+
+}  // namespace
+
+std::unique_ptr<Policy> make_diffuser_planner(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer) {
+  return std::make_unique<DiffuserPlanner>(config, trained, std::move(observer));
+}
+
+}  // namespace df
