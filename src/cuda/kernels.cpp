@@ -10,6 +10,7 @@
 
 #include "cuda/group_norm.cuh"
 #include "cuda/linear_attention.cuh"
+#include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 
 namespace df {
@@ -78,6 +79,16 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.chunk = ((s.pixels + wanted - 1) / wanted + 127) / 128 * 128;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
   return s;
+}
+
+// A matrix; absent where undefined.
+template <class T>
+cuda::Rows<const T> rows(const Tensor& x) {
+  return x.defined() ? cuda::Rows<const T>{static_cast<const T*>(x.const_data_ptr()), static_cast<int>(x.stride(0))} : cuda::Rows<const T>{};
+}
+template <class T>
+cuda::Rows<T> rows_of(const Tensor& x) {
+  return {static_cast<T*>(x.mutable_data_ptr()), static_cast<int>(x.stride(0))};
 }
 
 class CudaKernels final : public FusedKernels {
@@ -174,6 +185,45 @@ class CudaKernels final : public FusedKernels {
                                     elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return {dqkv, dmemory.sum({0})};
+  }
+
+  void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::add_gelu<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows_of<T>(x), elements<T>(bias), rows<T>(residual), rows_of<T>(y),
+                        stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::gelu_backward<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows<T>(dy), rows<T>(more), rows<T>(x), rows_of<T>(dx), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gru(const GruInput& in, const Tensor& y) const override {
+    const c10::cuda::CUDAGuard guard(y.device());
+    with_type(y, [&](auto type) {
+      using T = decltype(type);
+      cuda::gru<T>(static_cast<int>(y.size(0)), static_cast<int>(y.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z), rows_of<T>(y),
+                   stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const override {
+    const c10::cuda::CUDAGuard guard(dy.device());
+    with_type(dy, [&](auto type) {
+      using T = decltype(type);
+      cuda::gru_backward<T>(static_cast<int>(dy.size(0)), static_cast<int>(dy.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z),
+                            rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
 };
 
