@@ -56,7 +56,8 @@ struct LinearAttentionGradient {
   Tensor qkv, memory;
 };
 
-// The gates of a GRU cell before their nonlinearities, r, u and n beside each other, from its input and from its state. Rows may be strided.
+// The gates of a GRU cell before their nonlinearities, r, u and n beside each other, from its input and from its state. Rows may be
+// strided.
 struct GruInput {
   Tensor from_x, from_z;  // float32 or bfloat16 [N, 3 C], biases included, C divisible by 8
   Tensor z;               // [N, C]
@@ -78,7 +79,8 @@ class FusedKernels {
   virtual void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const = 0;
   // y = the next state; gradients of the gates, and that of z added to dz.
   virtual void gru(const GruInput& input, const Tensor& y) const = 0;
-  virtual void gru_backward(const GruInput& input, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const = 0;
+  virtual void gru_backward(const GruInput& input, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z,
+                            const Tensor& dz) const = 0;
 };
 
 // Those of the library of `device`; null where there are none (the CPU, or a device that was never asked for).

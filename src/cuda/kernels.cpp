@@ -41,7 +41,9 @@ void with_type(const Tensor& x, F&& f) {
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
-Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) { return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device())); }
+Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
+  return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device()));
+}
 
 Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
 
@@ -84,7 +86,8 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
 // A matrix; absent where undefined.
 template <class T>
 cuda::Rows<const T> rows(const Tensor& x) {
-  return x.defined() ? cuda::Rows<const T>{static_cast<const T*>(x.const_data_ptr()), static_cast<int>(x.stride(0))} : cuda::Rows<const T>{};
+  return x.defined() ? cuda::Rows<const T>{static_cast<const T*>(x.const_data_ptr()), static_cast<int>(x.stride(0))}
+                     : cuda::Rows<const T>{};
 }
 template <class T>
 cuda::Rows<T> rows_of(const Tensor& x) {
@@ -179,10 +182,11 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     auto dqkv = like(in.qkv);
     auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 32, 32});
-    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}), dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
-    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys), elements<bf16>(dout),
-                                    elements_of<float>(partial), elements_of<float>(dcontext), elements_of<bf16>(dqkv),
-                                    elements_of<float>(dmemory), stream());
+    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}),
+         dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
+    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys),
+                                    elements<bf16>(dout), elements_of<float>(partial), elements_of<float>(dcontext),
+                                    elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return {dqkv, dmemory.sum({0})};
   }
@@ -191,8 +195,8 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(x.device());
     with_type(x, [&](auto type) {
       using T = decltype(type);
-      cuda::add_gelu<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows_of<T>(x), elements<T>(bias), rows<T>(residual), rows_of<T>(y),
-                        stream());
+      cuda::add_gelu<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows_of<T>(x), elements<T>(bias), rows<T>(residual),
+                        rows_of<T>(y), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
@@ -201,7 +205,8 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(x.device());
     with_type(x, [&](auto type) {
       using T = decltype(type);
-      cuda::gelu_backward<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows<T>(dy), rows<T>(more), rows<T>(x), rows_of<T>(dx), stream());
+      cuda::gelu_backward<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows<T>(dy), rows<T>(more), rows<T>(x),
+                             rows_of<T>(dx), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
@@ -210,8 +215,8 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(y.device());
     with_type(y, [&](auto type) {
       using T = decltype(type);
-      cuda::gru<T>(static_cast<int>(y.size(0)), static_cast<int>(y.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z), rows_of<T>(y),
-                   stream());
+      cuda::gru<T>(static_cast<int>(y.size(0)), static_cast<int>(y.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z),
+                   rows_of<T>(y), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
@@ -220,8 +225,8 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(dy.device());
     with_type(dy, [&](auto type) {
       using T = decltype(type);
-      cuda::gru_backward<T>(static_cast<int>(dy.size(0)), static_cast<int>(dy.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z),
-                            rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
+      cuda::gru_backward<T>(static_cast<int>(dy.size(0)), static_cast<int>(dy.size(1)), rows<T>(in.from_x), rows<T>(in.from_z),
+                            rows<T>(in.z), rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }

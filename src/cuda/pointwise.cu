@@ -36,7 +36,8 @@ __device__ inline void each_vector(int rows, int columns, F&& f) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads) add_gelu_kernel(int rows, int columns, Rows<T> x, const T* bias, Rows<const T> residual, Rows<T> y) {
+__global__ void __launch_bounds__(threads)
+    add_gelu_kernel(int rows, int columns, Rows<T> x, const T* bias, Rows<const T> residual, Rows<T> y) {
   each_vector<T>(rows, columns, [&](int row, int column) {
     Vector<T> v = load<T>(at(x, row, column));
     if (residual.data) {
@@ -150,8 +151,8 @@ void gru(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> 
 }
 
 template <class T>
-void gru_backward(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> z, Rows<const T> dy, Rows<T> da, Rows<T> db, Rows<T> dz,
-                  cudaStream_t stream) {
+void gru_backward(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> z, Rows<const T> dy, Rows<T> da, Rows<T> db,
+                  Rows<T> dz, cudaStream_t stream) {
   const Launch launch(rows, columns / Vector<T>::size);
   gru_backward_kernel<T><<<launch.grid, launch.block, 0, stream>>>(rows, columns, a, b, z, dy, da, db, dz);
 }
@@ -160,7 +161,8 @@ void gru_backward(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<
   template void add_gelu<T>(int, int, Rows<T>, const T*, Rows<const T>, Rows<T>, cudaStream_t);                                  \
   template void gelu_backward<T>(int, int, Rows<const T>, Rows<const T>, Rows<const T>, Rows<T>, cudaStream_t);                  \
   template void gru<T>(int, int, Rows<const T>, Rows<const T>, Rows<const T>, Rows<T>, cudaStream_t);                            \
-  template void gru_backward<T>(int, int, Rows<const T>, Rows<const T>, Rows<const T>, Rows<const T>, Rows<T>, Rows<T>, Rows<T>, cudaStream_t);
+  template void gru_backward<T>(int, int, Rows<const T>, Rows<const T>, Rows<const T>, Rows<const T>, Rows<T>, Rows<T>, Rows<T>, \
+                                cudaStream_t);
 DF_INSTANCES(float)
 DF_INSTANCES(__nv_bfloat16)
 #undef DF_INSTANCES

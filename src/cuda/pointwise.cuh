@@ -26,7 +26,7 @@ template <class T>
 void gru(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> z, Rows<T> y, cudaStream_t stream);
 // The gradient of z is added to dz.
 template <class T>
-void gru_backward(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> z, Rows<const T> dy, Rows<T> da, Rows<T> db, Rows<T> dz,
-                  cudaStream_t stream);
+void gru_backward(int rows, int columns, Rows<const T> a, Rows<const T> b, Rows<const T> z, Rows<const T> dy, Rows<T> da, Rows<T> db,
+                  Rows<T> dz, cudaStream_t stream);
 
 }  // namespace df::cuda

@@ -150,7 +150,9 @@ class MlpGru final : public CausalModel {
   }
 
   // The operator keeps what it needs of every token, and the first layer must be one whose width changes.
-  bool one_operator() const { return !(recompute() && at::GradMode::is_enabled()) && before_.front().residual->weights().shortcut.defined(); }
+  bool one_operator() const {
+    return !(recompute() && at::GradMode::is_enabled()) && before_.front().residual->weights().shortcut.defined();
+  }
   MlpGruWeights weights() const {
     MlpGruWeights all{df::weights(before_), {}, df::weights(after_)};
     for (const auto& cell : cells_) all.cells.push_back(cell->weights());

@@ -239,13 +239,15 @@ struct Recurrence : torch::autograd::Function<Recurrence> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
-    if (at::GradMode::is_enabled()) throw Error("mlp_gru: expected no gradient of a gradient of unroll(), which its backward pass cannot give");
+    if (at::GradMode::is_enabled())
+      throw Error("mlp_gru: expected no gradient of a gradient of unroll(), which its backward pass cannot give");
     const c10::impl::ExcludeDispatchKeyGuard exact(c10::autocast_dispatch_keyset);
     Weights w;
     Tape tape;
     load(context, w, tape);
     const bool learned = context->saved_data["learned"].toBool();
-    const int64_t f = context->saved_data["features"].toInt(), units = upstream[0].size(2), tokens = upstream[0].size(1), batch = upstream[0].size(0);
+    const int64_t f = context->saved_data["features"].toInt(), units = upstream[0].size(2), tokens = upstream[0].size(1),
+                  batch = upstream[0].size(0);
     const Maker make(tokens, batch, tape.input.options());
     const MlpTape before = make_gradient(w.before, make, true, learned), after = make_gradient(w.after, make, learned, learned);
     const Tensor dgates = make(learned, 3 * units), dstate = make(false, units)[0], dlast = make(learned, units);
@@ -268,8 +270,8 @@ struct Recurrence : torch::autograd::Function<Recurrence> {
       const Tensor dx = w.before.last.w.defined() ? of(dlast, t) : out_of_before;
       for (int64_t g = cells.count; g-- > 0;) {
         const Tensor da = cells.from_input(of(dgates, t), g);
-        ops::gru_backward(cells.from_input(of(tape.gates, t), g), cells.from_state(head, g), cells.state(tape.input[t], g), cells.state(dstate, g), da,
-                          cells.from_state(dhead, g), cells.state(dz[t], g));
+        ops::gru_backward(cells.from_input(of(tape.gates, t), g), cells.from_state(head, g), cells.state(tape.input[t], g),
+                          cells.state(dstate, g), da, cells.from_state(dhead, g), cells.state(dz[t], g));
         const Tensor& ih = w.cells[static_cast<size_t>(g)].w;
         if (g > 0)
           cells.state(dstate, g - 1).addmm_(da, ih);
@@ -362,7 +364,8 @@ Weights merged(const MlpGruWeights& weights, int64_t units, int64_t in) {
 Tensor mlp_gru_recurrence(const MlpGruWeights& weights, const Tensor& features, const Tensor& z) {
   const auto device = features.device().type();
   Call call;
-  call.type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weights.before.residual[0].first.scalar_type();
+  call.type =
+      at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weights.before.residual[0].first.scalar_type();
   const int64_t in = z.size(1) + features.size(2);
   call.weights = merged(weights, z.size(1), (in + 7) / 8 * 8);
   std::vector<Tensor> all;

@@ -72,7 +72,8 @@ struct GroupNorm : Function<GroupNorm> {
     const Tensor dy = channels_last(upstream[0]);
     const auto gradient =
         fused_kernels(dy.device())->group_norm_backward(input(saved, context->saved_data["groups"].toInt()), saved[5], dy);
-    return {gradient.x, gradient.x_bias, gradient.weight, gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
+    return {gradient.x,    gradient.x_bias,     gradient.weight,
+            gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
             Tensor()};
   }
 };
@@ -101,8 +102,9 @@ struct LinearAttention : Function<LinearAttention> {
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
     const Tensor dout = channels_last(upstream[0]);
-    const auto gradient = fused_kernels(dout.device())
-                              ->linear_attention_backward({saved[0], saved[1], context->saved_data["heads"].toInt()}, {{}, saved[2], saved[3]}, dout);
+    const auto gradient =
+        fused_kernels(dout.device())
+            ->linear_attention_backward({saved[0], saved[1], context->saved_data["heads"].toInt()}, {{}, saved[2], saved[3]}, dout);
     return {gradient.qkv, gradient.memory, Tensor()};
   }
 };
@@ -161,7 +163,8 @@ void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
   at::addcmul_out(out, n, u, z - n);
 }
 
-void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db, const Tensor& dz) {
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz) {
   const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
   const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
   const Tensor dn = dy * (1 - u) * (1 - n * n), du = dy * (z - n) * u * (1 - u), dr = dn * h[2] * r * (1 - r);
@@ -208,7 +211,8 @@ void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
   kernels ? kernels->gru({a, b, z}, y) : plain::gru(a, b, z, y);
 }
 
-void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db, const Tensor& dz) {
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz) {
   const auto* kernels = kernels_for({a, b, z, dy, da, db, dz});
   kernels ? kernels->gru_backward({a, b, z}, dy, da, db, dz) : plain::gru_backward(a, b, z, dy, da, db, dz);
 }

@@ -33,7 +33,8 @@ void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const 
 // get from the input, a [N, 3 C], and from the state, b [N, 3 C], r, u and n beside each other. z, y [N, C].
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
 // Gradients of a and b from that of y; that of z is added to dz.
-void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db, const Tensor& dz);
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz);
 
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
@@ -44,7 +45,8 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
 void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
-void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db, const Tensor& dz);
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz);
 }  // namespace plain
 
 }  // namespace df::ops

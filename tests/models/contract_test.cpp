@@ -61,9 +61,14 @@ std::map<std::string, Case> cases() {
   layered.latent = 8;
   layered.mlp_layers = 3;
   layered.latent_init = LatentInit::encoded;
+  MlpGruConfig square = shallow, wide = shallow;  // widths that stay: after the cells; before them
+  square.mlp_layers = wide.mlp_layers = 3;
+  square.latent = 128;
+  wide.latent = 118;
   return {{"UnetSmall", {small_unet(), image}}, {"UnetGruCondition", {gru, acted_image}},
           {"UnetPatched", {patched, image}},    {"UnetThreeBlocks", {deep, acted_image}},
-          {"MlpShallow", {shallow, vector}},    {"MlpEncodedCondition", {layered, acted_vector}}};
+          {"MlpShallow", {shallow, vector}},    {"MlpEncodedCondition", {layered, acted_vector}},
+          {"MlpSquareAfter", {square, vector}}, {"MlpSquareBefore", {wide, vector}}};
 }
 
 constexpr int64_t B = 3, T = 5;
@@ -257,7 +262,7 @@ TEST_P(Contract, RunsUnderBfloat16Autocast) {
 
 INSTANTIATE_TEST_SUITE_P(Backbones, Contract,
                          ::testing::Values("UnetSmall", "UnetGruCondition", "UnetPatched", "UnetThreeBlocks", "MlpShallow",
-                                           "MlpEncodedCondition"),
+                                           "MlpEncodedCondition", "MlpSquareAfter", "MlpSquareBefore"),
                          [](const auto& info) { return info.param; });
 
 // z' = tanh(w x + z), by the default unroll; counts its calls.
