@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 
 // The weights as the recurrence multiplies by them: layers that see the same input are one matrix, the head.
 struct Linear {
-  Tensor w, b;  // [out, in], [out]; b undefined where the head has it
+  Tensor w, b;  // [out, in], [out]
 };
 struct Block {
   Linear first, second;  // of the first block only `second`: the head is the rest
@@ -163,7 +163,7 @@ Linear gradient_of(const Linear& linear, const Tensor& dy, const Tensor& x) {
   const Tensor d = dy.view({-1, dy.size(2)}), in = x.view({-1, x.size(2)});
   const bool widen = !d.is_cpu() && d.scalar_type() != at::kFloat;
   Linear gradient{widen ? at::mm(d.t(), in, at::kFloat) : at::mm(d.t(), in), {}};
-  if (linear.b.defined()) gradient.b = at::sum(d, {0}, false, at::kFloat);
+  if (linear.b.defined()) gradient.b = at::sum(d, {0}, false, d.scalar_type() == at::kBFloat16 ? at::kFloat : d.scalar_type());
   return gradient;
 }
 
@@ -333,11 +333,10 @@ Mlp merged(const MlpWeights& mlp) {
   out.last = {mlp.last, mlp.last_bias};
   for (size_t i = 0; i < mlp.residual.size(); ++i) {
     const ResidualWeights& r = mlp.residual[i];
-    out.blocks.push_back({i == 0 ? Linear() : Linear{r.first, r.first_bias}, {r.second, r.shortcut.defined() ? Tensor() : r.second_bias}});
+    out.blocks.push_back({i == 0 ? Linear() : Linear{r.first, r.first_bias}, {r.second, r.second_bias}});
     if (i > 0) continue;
     out.head = {r.first, r.first_bias};
-    // The sum of two biases is one.
-    if (r.shortcut.defined()) out.head = {at::cat({r.first, r.shortcut}), at::cat({r.first_bias, r.shortcut_bias + r.second_bias})};
+    if (r.shortcut.defined()) out.head = {at::cat({r.first, r.shortcut}), at::cat({r.first_bias, r.shortcut_bias})};
   }
   return out;
 }

@@ -68,6 +68,19 @@ Sequence sequence() {
   return s;
 }
 
+TEST(Recurrence, EveryWeightsGradientIsThatOfSteps) {
+  Sequence s = sequence();
+  s.model->to(at::kDouble);
+  s.x = s.x.detach().to(at::kDouble), s.z = at::zeros({3, 8}, at::kDouble);
+  const auto named = s.model->named_parameters();
+  const auto gradients = [&](const SequenceOutput& out) { return torch::autograd::grad({out.prediction.square().sum()}, named.values()); };
+  const auto all = gradients(s.model->unroll(s.x, s.k, {}, s.z)), expected = gradients(s.model->CausalModel::unroll(s.x, s.k, {}, s.z));
+  for (size_t i = 0; i < all.size(); ++i) EXPECT_TRUE(close(all[i], expected[i], 1e-10)) << named.keys()[i];
+  // Optimisers change gradients in place.
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t j = 0; j < i; ++j) EXPECT_FALSE(all[i].is_alias_of(all[j]) && all[i].data_ptr() == all[j].data_ptr()) << named.keys()[i];
+}
+
 TEST(Recurrence, FrozenWeightsChangeNoGradientOfTheTokens) {
   const Sequence s = sequence();
   const auto gradient = [&] { return torch::autograd::grad({s.model->unroll(s.x, s.k, {}, s.z).prediction.square().sum()}, {s.x})[0]; };
