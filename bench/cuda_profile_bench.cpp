@@ -4,13 +4,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
-#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <functional>
-#include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -18,38 +14,10 @@
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
+#include "kernel_profile.hpp"
 
 namespace df {
 namespace {
-
-struct Kernel {
-  std::string name;
-  double ms = 0.0;
-  int64_t calls = 0;
-};
-
-std::vector<Kernel> profile(const Accelerator& on, const std::function<void()>& work) {
-  using namespace torch::profiler::impl;
-  const ProfilerConfig config(ProfilerState::KINETO);
-  const std::set<ActivityType> activities = {ActivityType::CUDA};
-  torch::autograd::profiler::prepareProfiler(config, activities);
-  torch::autograd::profiler::enableProfiler(config, activities);
-  work();
-  on.synchronize();
-  const auto result = torch::autograd::profiler::disableProfiler();
-  std::map<std::string, Kernel> by_name;
-  for (const auto& event : result->events()) {
-    if (event.deviceType() != at::kCUDA) continue;
-    auto& kernel = by_name[event.name()];
-    kernel.name = event.name();
-    kernel.ms += static_cast<double>(event.durationNs()) * 1e-6;
-    ++kernel.calls;
-  }
-  std::vector<Kernel> kernels;
-  for (auto& [name, kernel] : by_name) kernels.push_back(kernel);
-  std::sort(kernels.begin(), kernels.end(), [](const Kernel& a, const Kernel& b) { return a.ms > b.ms; });
-  return kernels;
-}
 
 int run(const std::string& network, int64_t tokens, int64_t batch) {
   const auto& on = accelerator("cuda");
@@ -78,7 +46,7 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
   };
   step();
   step();
-  const auto kernels = profile(on, step);
+  const auto kernels = bench::profile(on, step);
   double total = 0.0;
   int64_t calls = 0;
   for (const auto& kernel : kernels) {
@@ -88,7 +56,8 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
   const auto per_token = static_cast<double>(tokens);
   fmt::print("{}: {:.3f} ms of kernels a token, {} kernels a token\n", network, total / per_token, calls / tokens);
   for (size_t i = 0; i < std::min<size_t>(kernels.size(), 32); ++i)
-    fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", kernels[i].ms / per_token, static_cast<double>(kernels[i].calls) / per_token, kernels[i].name.substr(0, 170));
+    fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", kernels[i].ms / per_token, static_cast<double>(kernels[i].calls) / per_token,
+               kernels[i].name.substr(0, 170));
   return 0;
 }
 

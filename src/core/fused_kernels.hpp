@@ -56,6 +56,13 @@ struct LinearAttentionGradient {
   Tensor qkv, memory;
 };
 
+// The gates of a GRU cell before their nonlinearities, r, u and n beside each other, from its input and from its state. Rows may be
+// strided.
+struct GruInput {
+  Tensor from_x, from_z;  // float32 or bfloat16 [N, 3 C], biases included, C divisible by 8
+  Tensor z;               // [N, C]
+};
+
 class FusedKernels {
  public:
   virtual ~FusedKernels() = default;
@@ -66,6 +73,14 @@ class FusedKernels {
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
   virtual LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& input, const LinearAttentionOutput& output,
                                                             const Tensor& dout) const = 0;
+  // Matrices [N, C] of one type, float32 or bfloat16, C divisible by 8; rows may be strided, and start at multiples of 16 bytes.
+  // x += bias + residual (either may be undefined), y = gelu(x), or dx = (dy + more) gelu'(x); bias [C] like x.
+  virtual void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const = 0;
+  virtual void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const = 0;
+  // y = the next state; gradients of the gates, and that of z added to dz.
+  virtual void gru(const GruInput& input, const Tensor& y) const = 0;
+  virtual void gru_backward(const GruInput& input, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z,
+                            const Tensor& dz) const = 0;
 };
 
 // Those of the library of `device`; null where there are none (the CPU, or a device that was never asked for).

@@ -10,6 +10,7 @@
 
 #include "cuda/group_norm.cuh"
 #include "cuda/linear_attention.cuh"
+#include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 
 namespace df {
@@ -40,7 +41,9 @@ void with_type(const Tensor& x, F&& f) {
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
-Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) { return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device())); }
+Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
+  return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device()));
+}
 
 Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
 
@@ -78,6 +81,17 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.chunk = ((s.pixels + wanted - 1) / wanted + 127) / 128 * 128;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
   return s;
+}
+
+// A matrix; absent where undefined.
+template <class T>
+cuda::Rows<const T> rows(const Tensor& x) {
+  return x.defined() ? cuda::Rows<const T>{static_cast<const T*>(x.const_data_ptr()), static_cast<int>(x.stride(0))}
+                     : cuda::Rows<const T>{};
+}
+template <class T>
+cuda::Rows<T> rows_of(const Tensor& x) {
+  return {static_cast<T*>(x.mutable_data_ptr()), static_cast<int>(x.stride(0))};
 }
 
 class CudaKernels final : public FusedKernels {
@@ -168,12 +182,53 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     auto dqkv = like(in.qkv);
     auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 32, 32});
-    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}), dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
-    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys), elements<bf16>(dout),
-                                    elements_of<float>(partial), elements_of<float>(dcontext), elements_of<bf16>(dqkv),
-                                    elements_of<float>(dmemory), stream());
+    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}),
+         dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
+    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys),
+                                    elements<bf16>(dout), elements_of<float>(partial), elements_of<float>(dcontext),
+                                    elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return {dqkv, dmemory.sum({0})};
+  }
+
+  void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::add_gelu<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows_of<T>(x), elements<T>(bias), rows<T>(residual),
+                        rows_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::gelu_backward<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(1)), rows<T>(dy), rows<T>(more), rows<T>(x),
+                             rows_of<T>(dx), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gru(const GruInput& in, const Tensor& y) const override {
+    const c10::cuda::CUDAGuard guard(y.device());
+    with_type(y, [&](auto type) {
+      using T = decltype(type);
+      cuda::gru<T>(static_cast<int>(y.size(0)), static_cast<int>(y.size(1)), rows<T>(in.from_x), rows<T>(in.from_z), rows<T>(in.z),
+                   rows_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const override {
+    const c10::cuda::CUDAGuard guard(dy.device());
+    with_type(dy, [&](auto type) {
+      using T = decltype(type);
+      cuda::gru_backward<T>(static_cast<int>(dy.size(0)), static_cast<int>(dy.size(1)), rows<T>(in.from_x), rows<T>(in.from_z),
+                            rows<T>(in.z), rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
 };
 

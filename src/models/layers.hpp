@@ -102,6 +102,8 @@ class GeluMlp : public Module {
  public:
   GeluMlp(int64_t in, int64_t hidden, int64_t out, const std::string& first, const std::string& second, at::Generator generator);
   Tensor operator()(const Tensor& x) const;
+  const Linear& first() const { return *first_; }
+  const Linear& second() const { return *second_; }
 
  private:
   std::shared_ptr<Linear> first_, second_;

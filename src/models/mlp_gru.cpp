@@ -13,6 +13,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
 #include "models/layers.hpp"
+#include "models/mlp_gru_recurrence.hpp"
 #include "models/recompute.hpp"
 
 namespace df {
@@ -30,6 +31,11 @@ class ResidualLayer : public torch::nn::Module {
     if (in != out) shortcut_ = add<Linear>(*this, "shortcut", in, out, generator);
   }
   Tensor operator()(const Tensor& x) const { return at::gelu((*mlp_)(x).add_(shortcut_ ? (*shortcut_)(x) : x)); }
+  ResidualWeights weights() const {
+    ResidualWeights w{mlp_->first().weight(), mlp_->first().bias(), mlp_->second().weight(), mlp_->second().bias(), {}, {}};
+    if (shortcut_) w.shortcut = shortcut_->weight(), w.shortcut_bias = shortcut_->bias();
+    return w;
+  }
 
  private:
   std::shared_ptr<layers::GeluMlp> mlp_;
@@ -58,6 +64,17 @@ Tensor run(const std::vector<Layer>& layers, Tensor x) {
   return x;
 }
 
+MlpWeights weights(const std::vector<Layer>& layers) {
+  MlpWeights w;
+  for (const Layer& layer : layers) {
+    if (layer.residual)
+      w.residual.push_back(layer.residual->weights());
+    else
+      w.last = layer.linear->weight(), w.last_bias = layer.linear->bias();
+  }
+  return w;
+}
+
 class GruCell : public torch::nn::Module {
  public:
   GruCell(int64_t in, int64_t hidden, at::Generator generator) {
@@ -71,6 +88,7 @@ class GruCell : public torch::nn::Module {
     bias_hh_ = weight("bias_hh", {3 * hidden});
   }
   Tensor operator()(const Tensor& x, const Tensor& z) const { return at::gru_cell(x, z, weight_ih_, weight_hh_, bias_ih_, bias_hh_); }
+  GruWeights weights() const { return {weight_ih_, weight_hh_, bias_ih_, bias_hh_}; }
 
  private:
   Tensor weight_ih_, weight_hh_, bias_ih_, bias_hh_;
@@ -111,13 +129,8 @@ class MlpGru final : public CausalModel {
   // Embeddings and predictions run once for all tokens.
   SequenceOutput unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
     check_inputs({x.size(0), x.size(1)}, x, k, c, z);
-    const auto tokens = features(x, k, c).unbind(1);
-    std::vector<Tensor> latents;
-    Tensor latent = z;
-    const TokenRunner run(*this, recompute());
-    const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
-    for (const Tensor& token : tokens) latents.push_back(latent = run(work, {token, latent}).front());
-    const Tensor all = at::stack(latents, 1);  // [B, T, latent]
+    const Tensor tokens = features(x, k, c);
+    const Tensor all = one_operator() ? mlp_gru_recurrence(weights(), tokens, z) : token_by_token(tokens, z);  // [B, T, latent]
     return {(*x_from_z_)(all), all};
   }
 
@@ -134,6 +147,25 @@ class MlpGru final : public CausalModel {
     std::vector<Tensor> parts = {x, (*time_mlp_)(k)};
     if (condition_mlp_) parts.push_back((*condition_mlp_)(c));
     return at::cat(parts, -1);
+  }
+
+  // The operator keeps what it needs of every token, and the first layer must be one whose width changes.
+  bool one_operator() const {
+    return !(recompute() && at::GradMode::is_enabled()) && before_.front().residual->weights().shortcut.defined();
+  }
+  MlpGruWeights weights() const {
+    MlpGruWeights all{df::weights(before_), {}, df::weights(after_)};
+    for (const auto& cell : cells_) all.cells.push_back(cell->weights());
+    return all;
+  }
+
+  Tensor token_by_token(const Tensor& features, const Tensor& z) const {
+    std::vector<Tensor> latents;
+    Tensor latent = z;
+    const TokenRunner run(*this, recompute());
+    const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
+    for (const Tensor& token : features.unbind(1)) latents.push_back(latent = run(work, {token, latent}).front());
+    return at::stack(latents, 1);
   }
 
   // Each cell updates its part of z; what follows the cells is the latent that the next token sees.

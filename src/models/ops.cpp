@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+#include <initializer_list>
 #include <optional>
 
 #include "core/fused_kernels.hpp"
@@ -35,6 +36,20 @@ const FusedKernels* kernels_for(const Tensor& x) {
   return fused_kernels(x.device());
 }
 
+// The library's kernels for matrices, where they all fit.
+const FusedKernels* kernels_for(std::initializer_list<Tensor> matrices) {
+  const Tensor& first = *matrices.begin();
+  if (first.is_cpu()) return nullptr;
+  for (const Tensor& x : matrices) {
+    if (!x.defined()) continue;
+    const int64_t vector = 16 / x.element_size();
+    if (x.scalar_type() != first.scalar_type() || !(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16)) return nullptr;
+    if (x.size(-1) % vector != 0 || x.stride(-1) != 1 || (x.dim() == 2 && x.stride(0) % vector != 0)) return nullptr;
+    if (x.storage_offset() % vector != 0) return nullptr;
+  }
+  return fused_kernels(first.device());
+}
+
 struct GroupNorm : Function<GroupNorm> {
   static GroupNormInput input(const variable_list& saved, int64_t groups) {
     return {saved[0], saved[1], saved[2], saved[3], saved[4], {}, groups, group_eps};
@@ -57,7 +72,8 @@ struct GroupNorm : Function<GroupNorm> {
     const Tensor dy = channels_last(upstream[0]);
     const auto gradient =
         fused_kernels(dy.device())->group_norm_backward(input(saved, context->saved_data["groups"].toInt()), saved[5], dy);
-    return {gradient.x, gradient.x_bias, gradient.weight, gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
+    return {gradient.x,    gradient.x_bias,     gradient.weight,
+            gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
             Tensor()};
   }
 };
@@ -86,8 +102,9 @@ struct LinearAttention : Function<LinearAttention> {
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
     const Tensor dout = channels_last(upstream[0]);
-    const auto gradient = fused_kernels(dout.device())
-                              ->linear_attention_backward({saved[0], saved[1], context->saved_data["heads"].toInt()}, {{}, saved[2], saved[3]}, dout);
+    const auto gradient =
+        fused_kernels(dout.device())
+            ->linear_attention_backward({saved[0], saved[1], context->saved_data["heads"].toInt()}, {{}, saved[2], saved[3]}, dout);
     return {gradient.qkv, gradient.memory, Tensor()};
   }
 };
@@ -127,6 +144,35 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) 
   return at::matmul(context, q).reshape({n, heads * channels, qkv.size(2), qkv.size(3)});
 }
 
+void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
+  if (residual.defined()) x.add_(residual);
+  if (bias.defined()) x.add_(bias);
+  Tensor out = y;
+  at::gelu_out(out, x);
+}
+
+void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) {
+  Tensor out = dx;
+  at::gelu_backward_out(out, more.defined() ? dy + more : dy, x);
+}
+
+void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
+  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
+  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
+  Tensor out = y;
+  at::addcmul_out(out, n, u, z - n);
+}
+
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz) {
+  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
+  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
+  const Tensor dn = dy * (1 - u) * (1 - n * n), du = dy * (z - n) * u * (1 - u), dr = dn * h[2] * r * (1 - r);
+  da.copy_(at::cat({dr, du, dn}, 1));
+  db.copy_(at::cat({dr, du, dn * r}, 1));
+  dz.add_(dy * u);
+}
+
 }  // namespace plain
 
 Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
@@ -148,6 +194,27 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) 
   const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(2) == 32;
   if (!shaped || !fused_kernels(qkv.device())) return plain::linear_attention(qkv, memory, heads);
   return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).contiguous(), heads);
+}
+
+void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
+  const auto* kernels = kernels_for({x, bias, residual, y});
+  kernels ? kernels->add_gelu(x, bias, residual, y) : plain::add_gelu(x, bias, residual, y);
+}
+
+void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) {
+  const auto* kernels = kernels_for({dy, more, x, dx});
+  kernels ? kernels->gelu_backward(dy, more, x, dx) : plain::gelu_backward(dy, more, x, dx);
+}
+
+void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
+  const auto* kernels = kernels_for({a, b, z, y});
+  kernels ? kernels->gru({a, b, z}, y) : plain::gru(a, b, z, y);
+}
+
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz) {
+  const auto* kernels = kernels_for({a, b, z, dy, da, db, dz});
+  kernels ? kernels->gru_backward({a, b, z}, dy, da, db, dz) : plain::gru_backward(a, b, z, dy, da, db, dz);
 }
 
 }  // namespace df::ops

@@ -24,12 +24,29 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 // qkv [N, 3 heads c, H, W], memory [2, heads, c, M] (keys, values) -> [N, heads c, H, W]
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 
+// The following write into given tensors, compute no gradients and take matrices [N, C] whose rows may be strided.
+// x += bias? + residual?, y = gelu(x). bias [C].
+void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
+// dx = (dy + more?) gelu'(x)
+void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
+// The state after a GRU cell: r = sigmoid(a_r + b_r), u = sigmoid(a_u + b_u), n = tanh(a_n + r b_n), y = n + u (z - n), from what the gates
+// get from the input, a [N, 3 C], and from the state, b [N, 3 C], r, u and n beside each other. z, y [N, C].
+void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
+// Gradients of a and b from that of y; that of z is added to dz.
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz);
+
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
 Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
                             const Tensor& modulation, const Tensor& residual);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
+void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
+void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
+void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
+void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
+                  const Tensor& dz);
 }  // namespace plain
 
 }  // namespace df::ops

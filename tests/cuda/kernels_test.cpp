@@ -71,8 +71,9 @@ TEST_F(Kernels, GroupNormFilmSilu) {
     int64_t n, c, h, w;
     bool film, bias, residual;
   };
-  for (const Case& c : {Case{1, 48, 64, 64, true, true, false}, Case{32, 48, 16, 16, true, true, true}, Case{3, 96, 32, 32, false, true, true},
-                        Case{2, 384, 8, 8, true, false, false}, Case{5, 192, 7, 9, false, false, true}, Case{256, 64, 4, 4, true, true, false}})
+  for (const Case& c :
+       {Case{1, 48, 64, 64, true, true, false}, Case{32, 48, 16, 16, true, true, true}, Case{3, 96, 32, 32, false, true, true},
+        Case{2, 384, 8, 8, true, false, false}, Case{5, 192, 7, 9, false, false, true}, Case{256, 64, 4, 4, true, true, false}})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
       Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
@@ -105,8 +106,8 @@ TEST_F(Kernels, RmsNorm) {
         const auto run = [&](auto f) {
           return [f, extras](const Arguments& a) { return extras ? f(a[0], a[2], a[3], a[1]) : f(a[0], a[1], a[2], Tensor()); };
         };
-        compare(run(ops::rms_norm), run(ops::plain::rms_norm), images, {extras ? normal({channels}) : Tensor(), normal({1, channels, 1, 1})}, type,
-                tolerance(type));
+        compare(run(ops::rms_norm), run(ops::plain::rms_norm), images,
+                {extras ? normal({channels}) : Tensor(), normal({1, channels, 1, 1})}, type, tolerance(type));
       }
 }
 
@@ -120,6 +121,54 @@ TEST_F(Kernels, LinearAttention) {
     compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * 1.5},
             {normal({2, c.heads, 32, 4})}, at::kBFloat16, 1.2e-2);
   }
+}
+
+// The operators that write: matrices that are every second half of wider ones, so that their rows are strided.
+class Pointwise : public Kernels {
+ protected:
+  Tensor matrix(int64_t rows, int64_t columns, at::ScalarType type) {
+    return normal({rows, 2 * columns}).to(type).narrow(1, columns, columns);
+  }
+  static Tensor exact(const Tensor& x) { return x.defined() ? x.to(at::kDouble) : x; }
+};
+
+TEST_F(Pointwise, AddGeluAndItsGradient) {
+  for (const auto type : {at::kFloat, at::kBFloat16})
+    for (const int64_t rows : {1, 32, 1000})
+      for (const int64_t columns : {8, 24, 1024, 2432})
+        for (const bool more : {false, true}) {
+          SCOPED_TRACE(::testing::Message() << rows << " x " << columns << " " << toString(type) << (more ? " more" : ""));
+          const Tensor x = matrix(rows, columns, type), y = matrix(rows, columns, type), exact_x = exact(x), exact_y = exact(y);
+          const Tensor bias = more ? normal({columns}).to(type) : Tensor(), residual = more ? matrix(rows, columns, type) : Tensor();
+          ops::add_gelu(x, bias, residual, y);
+          ops::plain::add_gelu(exact_x, exact(bias), exact(residual), exact_y);
+          EXPECT_LT(error(x, exact_x), tolerance(type)) << "x";
+          EXPECT_LT(error(y, exact_y), tolerance(type)) << "y";
+          const Tensor dy = matrix(rows, columns, type), dx = matrix(rows, columns, type), exact_dx = exact(dx);
+          ops::gelu_backward(dy, residual, x, dx);
+          ops::plain::gelu_backward(exact(dy), exact(residual), exact(x), exact_dx);
+          EXPECT_LT(error(dx, exact_dx), tolerance(type)) << "gradient";
+        }
+}
+
+TEST_F(Pointwise, GruAndItsGradient) {
+  for (const auto type : {at::kFloat, at::kBFloat16})
+    for (const int64_t rows : {1, 33, 1000})
+      for (const int64_t columns : {8, 64, 128}) {
+        SCOPED_TRACE(::testing::Message() << rows << " x " << columns << " " << toString(type));
+        const Tensor a = matrix(rows, 3 * columns, type), b = matrix(rows, 3 * columns, type), z = matrix(rows, columns, type);
+        const Tensor y = matrix(rows, columns, type), exact_y = exact(y);
+        ops::gru(a, b, z, y);
+        ops::plain::gru(exact(a), exact(b), exact(z), exact_y);
+        EXPECT_LT(error(y, exact_y), tolerance(type));
+        const Tensor dy = matrix(rows, columns, type), da = matrix(rows, 3 * columns, type), db = matrix(rows, 3 * columns, type);
+        const Tensor dz = matrix(rows, columns, type), exact_da = exact(da), exact_db = exact(db), exact_dz = exact(dz);
+        ops::gru_backward(a, b, z, dy, da, db, dz);
+        ops::plain::gru_backward(exact(a), exact(b), exact(z), exact(dy), exact_da, exact_db, exact_dz);
+        EXPECT_LT(error(da, exact_da), tolerance(type));
+        EXPECT_LT(error(db, exact_db), tolerance(type));
+        EXPECT_LT(error(dz, exact_dz), tolerance(type));
+      }
 }
 
 }  // namespace

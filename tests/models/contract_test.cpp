@@ -69,12 +69,18 @@ std::map<std::string, Case> cases() {
   flat.dim = 16;
   flat.multipliers = {2};
   flat.kernel = 3;
+  MlpGruConfig square = shallow, wide = shallow;  // widths that stay: after the cells; before them
+  square.mlp_layers = wide.mlp_layers = 3;
+  square.latent = 128;
+  wide.latent = 118;
   return {{"UnetSmall", {small_unet(), image}},
           {"UnetGruCondition", {gru, acted_image}},
           {"UnetPatched", {patched, image}},
           {"UnetThreeBlocks", {deep, acted_image}},
           {"MlpShallow", {shallow, vector}},
           {"MlpEncodedCondition", {layered, acted_vector}},
+          {"MlpSquareAfter", {square, vector}},
+          {"MlpSquareBefore", {wide, vector}},
           {"TemporalUnet", {temporal, trajectory, false}},
           {"TemporalUnetOneLevel", {flat, trajectory, false}}};
 }
@@ -272,7 +278,7 @@ TEST_P(Contract, RunsUnderBfloat16Autocast) {
 
 INSTANTIATE_TEST_SUITE_P(Backbones, Contract,
                          ::testing::Values("UnetSmall", "UnetGruCondition", "UnetPatched", "UnetThreeBlocks", "MlpShallow",
-                                           "MlpEncodedCondition", "TemporalUnet", "TemporalUnetOneLevel"),
+                                           "MlpEncodedCondition", "MlpSquareAfter", "MlpSquareBefore", "TemporalUnet", "TemporalUnetOneLevel"),
                          [](const auto& info) { return info.param; });
 
 // z' = tanh(w x + z), by the default unroll; counts its calls.
