@@ -62,10 +62,11 @@ class CudaStreamScope final : public StreamScope {
 
 class CudaGraph final : public Graph {
  public:
-  CudaGraph(const std::function<void()>& work, const std::vector<at::Generator>& generators) {
-    for (const auto& generator : generators) graph_.register_generator_state(generator);
+  CudaGraph(const std::function<void()>& work, const CaptureOptions& options) {
+    for (const auto& generator : options.generators) graph_.register_generator_state(generator);
+    const auto* other = dynamic_cast<const CudaGraph*>(options.shares_memory_with);
     // Thread-local: loader threads may copy and allocate meanwhile.
-    graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    graph_.capture_begin(other ? other->graph_.pool() : at::cuda::MempoolId_t{0, 0}, cudaStreamCaptureModeThreadLocal);
     try {
       work();
     } catch (...) {
@@ -84,7 +85,7 @@ class CudaGraph final : public Graph {
     } catch (const std::exception&) {  // a broken capture cannot be ended cleanly; the first error is the one to report
     }
   }
-  at::cuda::CUDAGraph graph_;
+  mutable at::cuda::CUDAGraph graph_;
 };
 
 class Cuda final : public Accelerator {
@@ -119,7 +120,7 @@ class Cuda final : public Accelerator {
     for (int run = 0; run < options.warm_up; ++run) work();
     c10::cuda::device_synchronize();
     c10::cuda::CUDACachingAllocator::emptyCache();  // the recording has memory of its own
-    return std::make_unique<CudaGraph>(work, options.generators);
+    return std::make_unique<CudaGraph>(work, options);
   }
   // The kernels are built for Hopper alone.
   const FusedKernels* kernels() const override { return at::cuda::getDeviceProperties(index_)->major == 9 ? &cuda_kernels() : nullptr; }

@@ -3,51 +3,22 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
-
-#include <cmath>
-#include <cstdlib>
 
 #include "data/clip_checks.hpp"
 #include "diffusion_forcing/core/error.hpp"
-#include "diffusion_forcing/core/file.hpp"
-#include "diffusion_forcing/data/maze2d_generate.hpp"
 #include "diffusion_forcing/data/maze2d_statistics.hpp"
 
 namespace df {
 
 namespace {
 
-constexpr int64_t frame_size = 6;     // x, y, vx, vy, ax, ay
-constexpr int generator_version = 1;  // of what generate_maze2d() makes of a seed: part of the name in the cache
-
-fs::path cache_folder(const std::string& configured) {
-  if (!configured.empty()) return configured;
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return fs::path(value ? value : "");
-  };
-  if (const fs::path folder = variable("XDG_CACHE_HOME"); !folder.empty()) return folder / "diffusion_forcing";
-  if (const fs::path home = variable("HOME"); !home.empty()) return home / ".cache" / "diffusion_forcing";
-  throw Error("data.cache: expected a folder for generated data where neither XDG_CACHE_HOME nor HOME is set, got nothing");
-}
-
-const Maze2dTask& find_task(const Maze2dDataConfig& config) {
-  try {
-    return maze2d_task(config.task);
-  } catch (const Error& error) {
-    throw Error(std::string("data.task: ") + error.what());
-  }
-}
+constexpr int64_t frame_size = 6;  // x, y, vx, vy, ax, ay
 
 void check(const Maze2dDataConfig& config) {
   data::check_at_least(config.frame_stack, 1, "frame_stack");
   data::check_at_least(config.horizon, 1, "horizon");
-  data::check_at_least(config.rows, 0, "rows");
   if (config.horizon % config.frame_stack != 0)
     throw Error(fmt::format("data.horizon: expected a multiple of data.frame_stack {}, got {}", config.frame_stack, config.horizon));
-  if (!(config.held_out >= 0.0 && config.held_out < 1.0))
-    throw Error(fmt::format("data.held_out: expected 0 or more and less than 1, got {}", config.held_out));
   const auto& std = config.action_std;
   if (!std.empty() && (std.size() != 2 || !(std[0] > 0) || !(std[1] > 0)))
     throw Error(fmt::format("data.action_std: expected two numbers above 0 or none, got {}",
@@ -58,15 +29,14 @@ class Maze2dWindows final : public Dataset {
  public:
   Maze2dWindows(const Maze2dDataConfig& config, Split split) : config_(config), split_(split) {
     check(config);
+    split_rows(0, config.held_out, split);  // a bad share is said before anything is generated
     const OfflineData all = load_maze2d(config);
-    const auto held_out = static_cast<int64_t>(std::ceil(config.held_out * static_cast<double>(all.rows())));
-    const int64_t begin = split == Split::train ? 0 : all.rows() - held_out,
-                  end = split == Split::train ? all.rows() - held_out : all.rows();
+    const auto [begin, end] = split_rows(all.rows(), config.held_out, split);
     rows_ = end - begin;
     if (rows_ < config.horizon)
       throw Error(fmt::format("data.{}: expected at least data.horizon {} rows for {}, got {} of {}",
                               split == Split::train ? "rows" : "held_out", config.horizon, enum_name(split), rows_, all.rows()));
-    set_normalizer(all, all.rows() - held_out);
+    set_normalizer(all, split_rows(all.rows(), config.held_out, Split::train).end);
     const Tensor observations = all.observations.slice(0, begin, end), actions = all.actions.slice(0, begin, end);
     const Tensor after = at::cat({observations.slice(0, 1), at::zeros({1, 4})});
     const Tensor mean = at::tensor(mean_, at::kFloat), std = at::tensor(std_, at::kFloat);
@@ -110,13 +80,13 @@ class Maze2dWindows final : public Dataset {
   }
 
  private:
-  std::string source() const { return config_.path.empty() ? config_.task : config_.path; }
+  std::string source() const { return config_.name(); }
 
   void set_normalizer(const OfflineData& all, int64_t training_rows) {
     Maze2dStatistics statistics;
     if (config_.normalizer == Maze2dNormalizer::published) {
       try {
-        statistics = published_statistics(find_task(config_).layout);
+        statistics = published_statistics(task_of(config_).layout);
       } catch (const Error& error) {
         throw Error(std::string("data.normalizer: ") + error.what());
       }
@@ -146,26 +116,6 @@ class Maze2dWindows final : public Dataset {
 };
 
 }  // namespace
-
-OfflineData load_maze2d(const Maze2dDataConfig& config) {
-  const Maze2dTask& task = find_task(config);
-  fs::path path = config.path;
-  const bool generated = path.empty();
-  const int64_t rows = generated && config.rows == 0 ? d4rl_rows(task) : config.rows;
-  if (generated) {
-    path = cache_folder(config.cache) / fmt::format("{}_rows{}_seed{}_v{}.hdf5", task.id, rows, config.seed, generator_version);
-    if (!fs::exists(path)) {
-      spdlog::info("{}: generating {} rows, once", path.string(), rows);
-      write_d4rl(path, generate_maze2d(task, {.rows = rows, .seed = config.seed}));
-    }
-  }
-  OfflineData data = read_d4rl(path, {.observation = 4, .action = 2, .infos = false});
-  if (data.rows() < rows) throw Error(fmt::format("{}: expected at least data.rows {} rows, got {}", path.string(), rows, data.rows()));
-  if (rows > 0)
-    for (Tensor* tensor : {&data.observations, &data.actions, &data.rewards, &data.terminals, &data.timeouts})
-      if (tensor->defined()) *tensor = tensor->slice(0, 0, rows);
-  return data;
-}
 
 std::shared_ptr<const Dataset> make(const Maze2dDataConfig& config, Split split) { return std::make_shared<Maze2dWindows>(config, split); }
 

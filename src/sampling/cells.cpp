@@ -24,6 +24,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const at::Device device = like.device();
   const NoiseSchedule& schedule = diffusion.schedule;
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = cell_column(step, device, [](const Cell& cell) { return cell.shown; });
   const Tensor from = cell_column(step, device, [](const Cell& cell) { return cell.from; });
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
@@ -48,6 +49,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
 CellPlan plan_levels(const Tensor& shown, const Tensor& from, const Tensor& to, const Diffusion& diffusion, const SamplerConfig& config,
                      const Tensor& like) {
   CellPlan plan;
+  plan.clip_x0 = config.clip_x0;
   plan.shown = shown;
   plan.to = transition_coefficients(config.solver, diffusion.schedule, from, to, config.eta, like);
   plan.scale = at_level(diffusion.schedule.sqrt_alpha_bar, at::where(shown > from, shown, at::zeros_like(from)), like);  // 1 at level 0
@@ -63,19 +65,45 @@ const CellPlan& CellPlans::of(const PlanStep& step, const Diffusion& diffusion, 
   return plans_[std::move(levels)] = plan_cells(step, diffusion, config, like);
 }
 
+namespace {
+
+// Tokens as the network sees them.
+Tensor show(const Diffusion& diffusion, const CellPlan& plan, const Tensor& x) {
+  const double clip = diffusion.config.clip_noise;
+  const Tensor shown = plan.scale.defined() ? x * plan.scale : x;
+  return plan.clamped.defined() ? at::where(plan.clamped, shown.clamp(-clip, clip), shown) : shown;
+}
+
+CellOutput move(const Diffusion& diffusion, const CellPlan& plan, const Tensor& shown, const Tensor& k, const Tensor& prediction, const Tensor& z,
+                const Tensor& noise) {
+  const Denoised denoised = denoise(diffusion, plan.clip_x0, shown, k, prediction);
+  return {transition(plan.to, denoised, noise), denoised.x0, z};
+}
+
+}  // namespace
+
+Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, const Tensor& k, const Tensor& prediction) {
+  const double clip = diffusion.config.clip_noise;
+  const Denoised denoised = decode(diffusion.config.output, diffusion.schedule, x, k, prediction, clip);
+  if (clip_x0 <= 0) return denoised;
+  return decode(Space::x0, diffusion.schedule, x, k, denoised.x0.clamp(-clip_x0, clip_x0), clip);  // the noise that leads from it to x
+}
+
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers) {
   const int64_t B = x.size(0), n = x.size(1);
-  const double clip = diffusion.config.clip_noise;
-  Tensor shown_x = plan.scale.defined() ? x * plan.scale : x;
-  if (plan.clamped.defined()) shown_x = at::where(plan.clamped, shown_x.clamp(-clip, clip), shown_x);
-  const Tensor k = plan.shown.unsqueeze(0).expand({B, n});
-  const Tensor rows[] = {shown_x.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
+  const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({B, n});
+  const Tensor rows[] = {shown.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
   const TokenOutput output =
       workers ? workers->step(model, rows[0], rows[1], rows[2], rows[3]) : model.step(rows[0], rows[1], rows[2], rows[3]);
-  const Denoised denoised =
-      decode(diffusion.config.output, diffusion.schedule, shown_x, k, output.prediction.view(x.sizes()), clip);
-  return {transition(plan.to, denoised, noise), denoised.x0, output.z.view(z.sizes())};
+  return move(diffusion, plan, shown, k, output.prediction.view(x.sizes()), output.z.view(z.sizes()), noise);
+}
+
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
+                      const Tensor& noise) {
+  const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({x.size(0), x.size(1)});
+  const SequenceOutput output = model.unroll(shown, k, c, z);
+  return move(diffusion, plan, shown, k, output.prediction, output.z, noise);
 }
 
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like) {

@@ -23,6 +23,7 @@ struct CellPlan {
   Tensor clamped;             // bool [n, 1, ...] tokens to clamp before they are shown; undefined: none
   TransitionCoefficients to;  // [n, 1, ...]
   bool noisy = false;         // whether any sigma > 0
+  double clip_x0 = 0.0;       // bound of clean predictions, 0: none
 };
 CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const SamplerConfig& config, const Tensor& like);
 
@@ -41,6 +42,9 @@ class CellPlans {
   std::map<std::vector<int32_t>, CellPlan> plans_;
 };
 
+// What a prediction for the tokens x at levels k says, within +- clip_x0 (0: anywhere).
+Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, const Tensor& k, const Tensor& prediction);
+
 struct CellOutput {
   Tensor x;   // [B, n, token...] after the move; meaningless where only z is wanted
   Tensor x0;  // [B, n, token...] clean prediction
@@ -50,6 +54,10 @@ struct CellOutput {
 // the model call.
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers = nullptr);
+
+// The same for n successive tokens of each sequence, the latent flowing from one to the next: z [B, latent...] before the first.
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
+                      const Tensor& noise);
 
 // The clipped noise that the step needs, on x's device; undefined where it needs none. Throws df::Error where `noise` is empty.
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like);

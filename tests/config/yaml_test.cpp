@@ -130,7 +130,7 @@ TEST(Yaml, MistypedValues) {
 
 TEST(Yaml, UnknownAndDuplicateKeys) {
   EXPECT_EQ(error_of_yaml("seed: 1\nsampling:\n  # comment\n  stepz: 3\n"),
-            "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, cpu_workers, "
+            "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, clip_x0, cpu_workers, "
             "unchanged, finished, stabilization");
   EXPECT_EQ(error_of_yaml("colour: red"),
             "a.yaml:1: colour: unknown key; known keys: name, seed, data, model, diffusion, training, sampling");
@@ -141,10 +141,10 @@ TEST(Yaml, UnknownAndDuplicateKeys) {
 
 TEST(Yaml, TypesOfVariants) {
   EXPECT_EQ(error_of_yaml("model:\n  type: unet\n"),
-            "a.yaml:2: model.type: unknown type 'unet'; expected one of: unet_gru, mlp_gru");
+            "a.yaml:2: model.type: unknown type 'unet'; expected one of: unet_gru, mlp_gru, temporal_unet");
   EXPECT_EQ(error_of_yaml("model:\n  type: mlp_gur\n"),
-            "a.yaml:2: model.type: unknown type 'mlp_gur'; expected one of: unet_gru, mlp_gru; did you mean 'mlp_gru'?");
-  EXPECT_EQ(error_of_yaml("seed: 1\nmodel:\n  width: 3\n"), "a.yaml:3: model.type: missing; expected one of: unet_gru, mlp_gru");
+            "a.yaml:2: model.type: unknown type 'mlp_gur'; expected one of: unet_gru, mlp_gru, temporal_unet; did you mean 'mlp_gru'?");
+  EXPECT_EQ(error_of_yaml("seed: 1\nmodel:\n  width: 3\n"), "a.yaml:3: model.type: missing; expected one of: unet_gru, mlp_gru, temporal_unet");
   EXPECT_EQ(error_of_yaml("model:\n  type: mlp_gru\n  heads: 3\n"),
             "a.yaml:3: model.heads: unknown key; known keys: type, width, latent, mlp_layers, gru_layers, latent_init");
   const auto config = parse_experiment("model: {type: mlp_gru, latent: 12}", "a.yaml");

@@ -10,6 +10,7 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
+#include "diffusion_forcing/diffusion/loss.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
@@ -147,6 +148,74 @@ TEST(RecordedStep, OfAPlanGivesTheSampleOfTheCpu) {
     }
     EXPECT_TRUE(close(samples[1], samples[0], 1e-2)) << schedule;
   }
+}
+
+TemporalUnetConfig small_diffuser() {
+  TemporalUnetConfig config;
+  config.dim = 16;
+  config.multipliers = {1, 2};
+  return config;
+}
+const TokenSpec trajectory{{32, 6}, 8, {}, 32};
+
+// Trajectories as tokens, with conditions in device memory and clamped predictions.
+TEST(RecordedStep, OfTrajectoriesGivesTheSampleOfTheCpu) {
+  const auto* cuda = cuda_or_null();
+  if (!cuda) GTEST_SKIP() << "no CUDA device";
+  const FullPrecision exact;
+  RolloutConfig config;
+  config.schedule = "full_sequence";
+  config.steps = 12;
+  config.horizon = 1;
+  config.sampler.clip_x0 = 1.0;
+  std::vector<Tensor> samples;
+  for (const auto& device : {at::Device(at::kCPU), cuda->device()}) {
+    const at::NoGradGuard no_grad;
+    const auto model = make_model(small_diffuser(), trajectory, 5);
+    model->to(device);
+    DiffusionConfig diffusion_config;
+    diffusion_config.output = Space::x0;
+    const auto diffusion = make_diffusion(diffusion_config).to(device);
+    RolloutInput input;
+    input.tokens = 3;
+    input.z = model->initial_latent(2, {});
+    input.c = seeded_normal({2, 3, 8}, 4).clamp(-1, 1).to(device);
+    std::vector<Tensor> tokens;
+    rollout(*model, diffusion, config, input, [&](int64_t, const Tensor& x) { tokens.push_back(x.cpu().clone()); });
+    samples.push_back(at::stack(tokens));
+  }
+  EXPECT_TRUE(close(samples[1], samples[0], 1e-2));
+}
+
+TEST(RecordedStep, OfATrajectoryLossIsRecorded) {
+  const auto* cuda = cuda_or_null();
+  if (!cuda) GTEST_SKIP() << "no CUDA device";
+  const auto stream = cuda->use_stream();
+  const auto model = make_model(small_diffuser(), trajectory, 5);
+  model->to(cuda->device());
+  DiffusionConfig config;
+  config.output = Space::x0;
+  config.loss = Space::x0;
+  config.weight = LossWeight::uniform;
+  const auto diffusion = make_diffusion(config).to(cuda->device());
+  Tensor loss;
+  StepRecorder recorder(*cuda, [&](const Batch& batch, const at::Generator& generator) {
+    const at::AutoGradMode record(true);
+    const auto draw = draw_noise(TrainingNoise::independent, config.levels, batch.x, 0, generator);
+    loss = diffusion_forcing_loss(*model, diffusion, TrainingNoise::independent, 32, {batch.x, batch.c, {}, model->initial_latent(4, {})}, draw).loss;
+    torch::autograd::grad({loss}, model->parameters());
+  });
+  std::vector<double> losses;
+  for (int n = 0; n < 8; ++n) {
+    Batch batch;
+    batch.x = seeded_normal({4, 1, 32, 6}, 1);
+    batch.c = seeded_normal({4, 1, 8}, static_cast<uint64_t>(n % 2));
+    recorder.run(batch, 1);
+    losses.push_back(loss.item<double>());
+  }
+  EXPECT_TRUE(recorder.recorded()) << recorder.refusal();
+  for (size_t n = 2; n < losses.size(); ++n) EXPECT_NEAR(losses[n], losses[n % 2], 1e-2 * losses[n % 2]) << "step " << n;
+  EXPECT_NE(losses[0], losses[1]) << "the condition was not seen";
 }
 
 }  // namespace

@@ -101,8 +101,8 @@ TEST(GoldenSampling, TheReleasedGuidance) {
     const int64_t F = golden.spec.frame_stack;
     const auto& t = golden.tensors;
     Guidance guidance;
-    guidance.scale = t.at("guided/scale").item<double>();
-    guidance.coefficient = GuidanceCoefficient::released;
+    guidance.config.scale = t.at("guided/scale").item<double>();
+    guidance.config.coefficient = GuidanceCoefficient::released;
     guidance.reward = [&](const Tensor& x0) {  // x0 [B, T, F * D]
       const int64_t B = x0.size(0), frames = x0.size(1) * F;
       const Tensor xy = (x0.reshape({B, frames, -1}) * t.at("guided/std") + t.at("guided/mean")).narrow(2, 0, 2);

@@ -42,7 +42,12 @@ struct Naive {
     const Tensor shown_x = shown > from ? token * sqrt_shown : waits ? token.clamp(-clip, clip) : token;
     const TokenOutput output = model.step(shown_x, levels(shown), input.c.defined() ? input.c.select(1, t) : Tensor(), z);
     if (from == to && (from == 0 || policy.unchanged == Unchanged::hold)) return output.z;
-    const Denoised d = decode(diffusion.config.output, diffusion.schedule, shown_x, levels(shown), output.prediction, clip);
+    Denoised d = decode(diffusion.config.output, diffusion.schedule, shown_x, levels(shown), output.prediction, clip);
+    if (config.clip_x0 > 0) {
+      const double noise_share = diffusion.schedule.sqrt_one_minus_alpha_bar[shown].item<double>();
+      d.x0 = d.x0.clamp(-config.clip_x0, config.clip_x0);
+      d.eps = noise_share > 0 ? (shown_x - sqrt_shown * d.x0) / noise_share : at::zeros_like(shown_x);
+    }
     Tensor noise;
     if (input.noise)
       noise = input.noise({Cell{static_cast<int32_t>(m), static_cast<int32_t>(t), shown, from, to, CellKind::update}})

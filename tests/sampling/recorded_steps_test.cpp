@@ -59,7 +59,9 @@ TEST(RecordedSteps, EqualThePlainExecutor) {
       policy.stabilization = 20;
       const auto plan = compile(make_matrix(kind, tokens, ladder(1000, 20), 1.0), policy);
       const auto model = tiny_model(3);
-      StepExecutor plain(*model, diffusion, {}, batch, slots);
+      SamplerConfig config;
+      config.clip_x0 = finished == Finished::reencode ? 0.5 : 0.0;
+      StepExecutor plain(*model, diffusion, config, batch, slots);
       StepBuffers buffers{at::zeros({batch, slots + 1, 5}), at::zeros({batch, slots + 2, 6}), at::zeros({batch, slots + 1, 3})};
       for (int64_t t = 0; t < tokens; ++t) {
         const auto x = seeded_normal({batch, 5}, static_cast<uint64_t>(t)), c = seeded_normal({batch, 3}, static_cast<uint64_t>(100 + t));
@@ -72,7 +74,7 @@ TEST(RecordedSteps, EqualThePlainExecutor) {
       plain.set_latent(0, z);
       buffers.z.select(1, 0).copy_(z);
       const Recorder recorder;
-      RecordedSteps recorded(*model, diffusion, {}, &recorder);
+      RecordedSteps recorded(*model, diffusion, config, &recorder);
       for (const auto& step : plan.steps) {
         plain.run(step, {});
         ASSERT_TRUE(recorded.run(step, buffers));

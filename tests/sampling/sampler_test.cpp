@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <random>
 
 #include "diffusion_forcing/core/seed.hpp"
@@ -91,11 +92,12 @@ TEST(Sampler, EveryPlanEqualsTheNaiveLoop) {
     SamplerConfig config;
     config.solver = static_cast<Solver>(random() % 2);
     config.eta = random() % 2 ? 0.7 : 0.0;
+    config.clip_x0 = random() % 3 ? 0.0 : 0.3;
     const Plan plan = compile(matrix, policy);
     const SampleOutput planned = sample(*model, c.diffusion, plan, config, c.input);
     const test::NaiveResult naive = test::naive_sample(*model, c.diffusion, matrix, policy, config, c.input);
-    ASSERT_TRUE(close(planned.x, naive.x, 2e-4)) << "case " << i << ", policy " << enum_name(policy.unchanged) << ", "
-                                                 << enum_name(policy.finished);
+    ASSERT_TRUE(close(planned.x, naive.x, 2e-4))
+        << "case " << i << ", policy " << enum_name(policy.unchanged) << ", " << enum_name(policy.finished);
     ASSERT_LE(plan.cells(), naive.calls);
     saved += naive.calls - plan.cells();
   }
@@ -133,6 +135,46 @@ TEST(Sampler, IsAFunctionOfItsInputs) {
   EXPECT_TRUE(identical(a.x, b.x));
   c.input.noise = seeded_cell_noise(99, shape({2}, c.model->token_shape()));
   EXPECT_FALSE(identical(sample(*c.model, c.diffusion, plan, config, c.input).x, a.x));
+}
+
+// Ho et al. 2020, eq. 7, with every clean prediction clamped, as Diffuser samples: against the posterior written out.
+TEST(Sampler, ClippedDdpmIsThePosteriorOfTheClampedPrediction) {
+  const int64_t K = 16, B = 2;
+  TemporalUnetConfig unet;
+  unet.dim = 16;
+  unet.multipliers = {1, 2};
+  const auto model = make_model(unet, TokenSpec{{8, 6}, 8, {}, 8}, 3);
+  DiffusionConfig config;
+  config.schedule = ScheduleKind::cosine;
+  config.levels = K;
+  config.output = Space::x0;
+  const Diffusion diffusion = make_diffusion(config);
+  const SampleInput input{seeded_normal({B, 1, 8, 6}, 1), at::zeros({B, 1}), seeded_normal({B, 1, 8}, 2), seeded_cell_noise(3, {B, 8, 6})};
+  const Plan plan = compile(make_matrix(MatrixKind::full_sequence, 1, ladder(K, K), 1), {});
+  SamplerConfig sampler;
+  sampler.solver = Solver::ddpm;
+  const auto run = [&](double clip_x0) {
+    sampler.clip_x0 = clip_x0;
+    return sample(*model, diffusion, plan, sampler, input).x.select(1, 0);
+  };
+  const auto by_hand = [&](double bound) {
+    const at::NoGradGuard no_grad;
+    Tensor x = input.x.select(1, 0);
+    for (int64_t k = K; k >= 1; --k) {
+      const double a = diffusion.schedule.alpha_bar[k].item<double>(), before = diffusion.schedule.alpha_bar[k - 1].item<double>();
+      const double beta = 1 - a / before;
+      const Tensor x0 = model->step(x, at::full({B}, k, at::kLong), input.c.select(1, 0), input.z).prediction.clamp(-bound, bound);
+      const Tensor mean = beta * std::sqrt(before) / (1 - a) * x0 + (1 - before) * std::sqrt(1 - beta) / (1 - a) * x;
+      const auto level = static_cast<int32_t>(k);
+      const Tensor noise = input.noise({Cell{static_cast<int32_t>(K - k), 0, level, level, level - 1, CellKind::update}}).select(1, 0);
+      x = mean + std::sqrt(beta * (1 - before) / (1 - a)) * noise;
+    }
+    return x;
+  };
+  EXPECT_TRUE(close(run(0.2), by_hand(0.2), 1e-4));
+  EXPECT_TRUE(close(run(0.0), by_hand(1e9), 1e-4));
+  EXPECT_FALSE(close(run(0.0), run(0.2), 0.1)) << "nothing was clamped";
+  EXPECT_LE(run(0.2).abs().max().item<double>(), 0.2 + 1e-6);
 }
 
 TEST(Sampler, NamesWhatIsWrong) {

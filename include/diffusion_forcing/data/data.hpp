@@ -6,13 +6,14 @@
 #include <variant>
 
 #include "diffusion_forcing/data/maze2d_data.hpp"
+#include "diffusion_forcing/data/maze2d_paths.hpp"
 #include "diffusion_forcing/data/maze_video.hpp"
 #include "diffusion_forcing/data/teco_npz.hpp"
 #include "diffusion_forcing/data/video_folder.hpp"
 
 namespace df {
 
-using DataConfig = std::variant<MazeVideoConfig, VideoFolderConfig, TecoNpzConfig, Maze2dDataConfig>;
+using DataConfig = std::variant<MazeVideoConfig, VideoFolderConfig, TecoNpzConfig, Maze2dDataConfig, Maze2dPathsConfig>;
 
 std::shared_ptr<const Dataset> make_dataset(const DataConfig& config, Split split);
 

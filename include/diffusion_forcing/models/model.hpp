@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
 #include "diffusion_forcing/models/token_spec.hpp"
 #include "diffusion_forcing/models/unet_gru.hpp"
 
@@ -14,7 +15,7 @@ namespace df {
 
 class CausalModel;
 
-using ModelConfig = std::variant<UnetGruConfig, MlpGruConfig>;
+using ModelConfig = std::variant<UnetGruConfig, MlpGruConfig, TemporalUnetConfig>;
 
 // Weights are a pure function of (config, spec, seed). On the CPU, float32, in training mode.
 std::shared_ptr<CausalModel> make_model(const ModelConfig& config, const TokenSpec& spec, uint64_t seed);

@@ -9,7 +9,7 @@
 namespace df {
 
 struct TokenSpec {
-  Shape token_shape;          // [F * C, H, W] or [F * D]
+  Shape token_shape;          // [F * C, H, W], [F * D], or [F, D] where a token is a whole trajectory
   int64_t condition_dim = 0;  // C of the external condition, 0: none
   Shape init_shape;           // of what an encoded initial latent sees; empty: none
   int64_t frame_stack = 1;    // F frames per token

@@ -2,6 +2,8 @@
 // Tokens of a planner's model as frames in raw units, and back.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 
 #include "diffusion_forcing/core/tensor.hpp"
@@ -9,23 +11,23 @@
 
 namespace df {
 
-// A token is F frames, a frame is (observation after the action [4], action [2]) and, where the data have it, its reward [1]. All functions
-// are differentiable and work on the device of their arguments.
+// A token is F frames, a frame is (observation after the action [4], action [2]) and, where the data have it, the reward of that observation
+// [1]. All functions are differentiable; their arguments are on the codec's device, at first the CPU.
 class FrameCodec {
  public:
   // Throws df::Error where the tokens are no such frames, or come without a normaliser.
   explicit FrameCodec(const DataSpec& spec);
+  void to(at::Device device);
   int64_t frame_stack() const { return frame_stack_; }
-  int64_t frame_size() const { return frame_size_; }                 // 6, or 7 with the reward
+  int64_t frame_size() const { return frame_size_; }
   bool has_reward() const { return frame_size_ == 7; }
   int64_t tokens_for(int64_t frames) const { return (frames + frame_stack_ - 1) / frame_stack_; }
-  Tensor frames(const Tensor& x) const;                  // normalised tokens [B, T, F * D] -> raw frames [B, T * F, D]
-  Tensor tokens(const Tensor& frames) const;             // raw frames [B, T * F, D] -> normalised tokens [B, T, F * D]
-  Tensor observation(const Tensor& observation) const;   // raw [B, 4] -> normalised [B, 4], what an encoded latent sees
+  Tensor frames(const Tensor& x) const;                 // normalised tokens [B, T, F * D] -> raw frames [B, T * F, D]
+  Tensor tokens(const Tensor& frames) const;            // raw frames [B, T * F, D] -> normalised tokens [B, T, F * D]
+  Tensor observation(const Tensor& observation) const;  // raw [B, 4] -> normalised [B, 4], what an encoded latent sees
 
  private:
-  Tensor moved(const Tensor& table, const Tensor& like) const;
-  int64_t frame_stack_ = 1, frame_size_ = 6;
+  int64_t frame_stack_, frame_size_;
   Tensor mean_, std_;  // float32 [D]
 };
 

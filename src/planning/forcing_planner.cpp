@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/planning/forcing_planner.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/planning/frame_codec.hpp"
+#include "planning/tracking.hpp"
+
+namespace df {
+
+namespace {
+
+enum class Draw : uint64_t { tokens, cells, branches, warm };
+
+class ForcingPlanner final : public Policy {
+ public:
+  ForcingPlanner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward, PlanObserver observer)
+      : config_(config), trained_(trained), codec_(trained.spec), reward_(reward ? std::move(reward) : make_plan_reward(config.reward)),
+        observer_(std::move(observer)), device_(trained.model.device()) {
+    check();
+    codec_.to(device_);
+  }
+
+  void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
+    if (worlds != worlds_) sampler_.reset();
+    worlds_ = worlds;
+    seed_ = seed;
+    first_world_ = first_world;
+    plans_made_ = 0;
+    tracked_.reset();
+    last_x0_ = {};
+  }
+
+  Decision act(const Situation& situation) override {
+    if (situation.states.size(0) != worlds_)
+      throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.states.size(0)));
+    Decision decision;
+    if (tracked_ && !tracked_->finished()) {
+      decision.actions = tracked_->act(situation.states);
+      return decision;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const Tensor frames = plan(situation).to(at::kCPU, at::kDouble);  // [B, F, D]
+    decision.planning_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    decision.plan = {frames.narrow(2, 0, 4), frames.narrow(2, 4, 2)};
+    const int64_t steps = std::min(config_.open_loop, frames.size(1));
+    if (config_.execution == Execution::actions) {
+      decision.actions = decision.plan.actions.narrow(1, 0, steps).clamp(-1, 1);
+    } else {
+      tracked_.emplace(decision.plan.observations.narrow(1, 0, steps), config_.p, config_.d);
+      decision.actions = tracked_->act(situation.states);
+    }
+    return decision;
+  }
+
+  std::string describe() const override {
+    const auto& g = config_.guidance;
+    return fmt::format("diffusion forcing, {} S {}, {}", trained_.sampling.schedule, trained_.sampling.steps,
+                       g.scale == 0 ? "no guidance" : fmt::format("guidance {} x {}", g.scale, g.branches));
+  }
+
+ private:
+  void check() const {
+    const auto require = [](bool good, const char* key, const std::string& expected, auto got) {
+      if (!good) throw Error(fmt::format("planning.{}: expected {}, got {}", key, expected, got));
+    };
+    const int64_t F = codec_.frame_stack();
+    require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F), config_.horizon);
+    require(config_.open_loop >= 1, "open_loop", "at least 1", config_.open_loop);
+    require(config_.candidates >= 1, "candidates", "at least 1", config_.candidates);
+    const int64_t K = trained_.diffusion.config.levels;
+    require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K), config_.warm_start);
+    require(config_.warm_start == 0 || config_.open_loop % F == 0, "open_loop",
+            fmt::format("a multiple of data.frame_stack {} with a warm start, which shifts whole tokens", F), config_.open_loop);
+    require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates", "1 with resampling, which chooses by itself",
+            config_.candidates);
+    require(std::isfinite(config_.p) && std::isfinite(config_.d), "p", "finite gains", config_.p);
+    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", "0 for a model without predicted rewards (data.reward: false)",
+            config_.reward.learned);
+    const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
+                             trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
+    if (!matrix_kind) throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
+    if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
+  }
+
+  bool guided() const { return config_.guidance.scale > 0; }
+  bool resamples() const { return guided() && config_.guidance.form == GuidanceForm::resample; }
+  uint64_t seed(Draw draw, int64_t world) const {
+    return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
+  }
+
+  // Noise of each world's candidates, [B C, T, token...]; candidate c of world b is row b C + c.
+  Tensor noise(Draw draw, int64_t tokens) const {
+    const Shape each = shape({config_.candidates, tokens}, trained_.model.token_shape());
+    std::vector<Tensor> all;
+    for (int64_t b = 0; b < worlds_; ++b) all.push_back(seeded_normal(each, seed(draw, first_world_ + b)));
+    return at::cat(all).to(device_);
+  }
+
+  SchedulingMatrix matrix(int64_t tokens, int64_t warm_tokens) const {
+    const auto& s = trained_.sampling;
+    SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens, ladder(trained_.diffusion.config.levels, s.steps), s.slope);
+    if (warm_tokens == 0) return full;
+    // Tokens that start warm join their column where it comes down to their level; rows in which nothing moves any more are left out.
+    SchedulingMatrix warm{0, tokens, {}};
+    std::vector<int32_t> last;
+    for (int64_t m = 0; m < full.rows; ++m) {
+      std::vector<int32_t> row;
+      for (int64_t t = 0; t < tokens; ++t)
+        row.push_back(t < warm_tokens ? std::min(full.at(m, t), static_cast<int32_t>(config_.warm_start)) : full.at(m, t));
+      if (row == last) continue;
+      warm.level.insert(warm.level.end(), row.begin(), row.end());
+      last = std::move(row);
+      ++warm.rows;
+    }
+    return warm;
+  }
+
+  // Raw frames [B, F, D] of the plan that is followed.
+  Tensor plan(const Situation& situation) {
+    const c10::NoGradGuard no_grad;
+    const int64_t ahead = config_.horizon > 0 ? std::min(config_.horizon, situation.steps_left) : situation.steps_left;
+    const int64_t T = codec_.tokens_for(ahead), C = config_.candidates;
+    const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
+    const Tensor states = rows(situation.states), goals = rows(situation.goals);
+    SampleInput input;
+    input.x = noise(Draw::tokens, T);
+    int64_t warm = 0;
+    if (config_.warm_start > 0 && last_x0_.defined()) {
+      const Tensor rest = last_x0_.slice(1, config_.open_loop / codec_.frame_stack());
+      warm = std::min(T, rest.size(1));
+      if (warm > 0) {
+        const Tensor k = at::full({rest.size(0), warm}, config_.warm_start, at::TensorOptions(at::kLong).device(device_));
+        const double clip = trained_.diffusion.config.clip_noise;
+        input.x.narrow(1, 0, warm).copy_(
+            add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
+      }
+    }
+    input.z = trained_.model.initial_latent(worlds_ * C, codec_.observation(states));
+    input.noise = cell_noise(C);
+    PlanPolicy policy = trained_.sampling.policy;
+    policy.row_order = guided() || observer_;
+    const Plan steps = compile(matrix(T, warm), policy);
+    const Tensor x = best(run(steps, input, goals), goals);
+    if (config_.warm_start > 0) last_x0_ = x.repeat_interleave(C, 0);
+    ++plans_made_;
+    return codec_.frames(x);
+  }
+
+  // Draws of the solver's noise, where it has any: by world, candidate, row and token.
+  CellNoise cell_noise(int64_t C) const {
+    return [this, C](const PlanStep& cells) {
+      std::vector<Tensor> parts;
+      for (int64_t b = 0; b < worlds_; ++b)
+        parts.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({C}, trained_.model.token_shape()))(cells));
+      return at::cat(parts);
+    };
+  }
+
+  RowObserver row_observer() const {
+    if (!observer_) return {};
+    return [this](int64_t row, const Tensor& x) { observer_(row, codec_.frames(x.slice(0, 0, 1))[0].to(at::kCPU)); };
+  }
+
+  // Candidates [B C, T, token...].
+  Tensor run(const Plan& steps, const SampleInput& input, const Tensor& goals) {
+    if (!guided()) return sample(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, input, row_observer()).x;
+    if (!goals_.defined() || goals_.sizes() != goals.sizes()) {
+      goals_ = goals.clone();
+      sampler_.reset();
+    }
+    goals_.copy_(goals);  // recordings read them where they are
+    Guidance guidance;
+    guidance.config = config_.guidance;
+    guidance.seed = seed(Draw::branches, first_world_);
+    guidance.additive = true;  // a reward of frames is a sum over them
+    guidance.reward = [reward = reward_, codec = codec_, goals = goals_](const Tensor& x0) { return reward(codec.frames(x0), goals); };
+    if (resamples()) {
+      guidance.additive = false;
+      const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
+      const Tensor winner = particles.reward.argmax(1);
+      return particles.x.index({at::arange(worlds_, winner.options()), winner});
+    }
+    if (!sampler_) sampler_.emplace(trained_.model, trained_.diffusion, trained_.sampling.sampler, std::move(guidance));
+    sampler_->set_seed(seed(Draw::branches, first_world_));
+    return sampler_->sample(steps, input, row_observer()).x;
+  }
+
+  Tensor best(const Tensor& x, const Tensor& goals) const {
+    const int64_t C = config_.candidates;
+    if (x.size(0) == worlds_ && C == 1) return x;
+    const Tensor values = reward_(codec_.frames(x), goals);
+    check_shape(values, "planning.reward", {x.size(0)});
+    const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
+    return x.index_select(0, winner);
+  }
+
+  ForcingPlannerConfig config_;
+  PlannerModel trained_;
+  FrameCodec codec_;
+  PlanReward reward_;
+  PlanObserver observer_;
+  at::Device device_;
+  int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;
+  uint64_t seed_ = 0;
+  std::optional<GuidedSampler> sampler_;
+  Tensor goals_;     // [B C, 2] on the device
+  Tensor last_x0_;   // [B C, T, token...] of the last plan, for warm starts
+  std::optional<TrackedPlan> tracked_;
+};
+
+}  // namespace
+
+std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward,
+                                             PlanObserver observer) {
+  return std::make_unique<ForcingPlanner>(config, trained, std::move(reward), std::move(observer));
+}
+
+}  // namespace df

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/planning/plan_reward.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/shape.hpp"
+#include "diffusion_forcing/environments/maze2d.hpp"
+
+namespace df {
+
+namespace {
+
+// |v| over the last dimension with a gradient of 0 at 0, where the norm's own would be NaN.
+Tensor length(const Tensor& v) { return (v.square().sum(-1) + 1e-12).sqrt(); }
+
+}  // namespace
+
+void validate(const PlanRewardConfig& config) {
+  const auto check = [](double value, const char* key) {
+    if (!std::isfinite(value)) throw Error(fmt::format("planning.reward.{}: expected a finite number, got {}", key, value));
+  };
+  check(config.distance, "distance");
+  check(config.dense, "dense");
+  check(config.sparse, "sparse");
+  check(config.stay, "stay");
+  check(config.learned, "learned");
+  check(config.action, "action");
+}
+
+PlanReward make_plan_reward(const PlanRewardConfig& config) {
+  validate(config);
+  return [config](const Tensor& frames, const Tensor& goals) {
+    check_shape(frames, "planned frames", {goals.size(0), -1, -1});
+    const Tensor distance = length(frames.narrow(2, 0, 2) - goals.unsqueeze(1));  // [B, F]
+    Tensor total = at::zeros({frames.size(0)}, frames.options());
+    const auto add = [&](double weight, const Tensor& term) { total = total + weight * term.sum(1); };
+    if (config.distance != 0) add(-config.distance, distance);
+    if (config.dense != 0) add(config.dense, (-distance).exp());
+    if (config.sparse != 0) add(config.sparse, (distance <= maze2d_goal_radius).to(frames.scalar_type()));
+    if (config.stay != 0)
+      add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
+    if (config.learned != 0) {
+      if (frames.size(2) < 7)
+        throw Error("planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got " +
+                    fmt::format("{}", config.learned));
+      add(config.learned, frames.select(2, 6));
+    }
+    if (config.action != 0) add(-config.action, (frames.narrow(2, 4, 2).abs() - 1).clamp_min(0).square().sum(2));
+    return total;
+  };
+}
+
+}  // namespace df

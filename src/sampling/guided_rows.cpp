@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "sampling/guided_rows.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/shape.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+
+namespace df {
+
+Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradient) {
+  const Tensor value = reward(x0);
+  check_shape(value, "reward", {x0.size(0)});
+  if (needs_gradient && !value.requires_grad())
+    throw Error(
+        "reward: expected a value that depends on the tokens differentiably, got a constant; guidance.form resample needs no gradient");
+  return value;
+}
+
+Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, double clip_x0, const Tensor& done, const Tensor& x,
+                      const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator) {
+  const int64_t R = guidance.config.branches, L = guidance.config.lookahead, B = x.size(0), n = x.size(1);
+  const double clip = diffusion.config.clip_noise;
+  // Branch r of sequence b is row r B + b.
+  const auto branched = [R](const Tensor& tensor) { return tensor.unsqueeze(0).expand(shape({R}, tensor.sizes().vec())).flatten(0, 1); };
+  Tensor latent = branched(z);
+  std::vector<Tensor> clean;
+  for (int64_t t = 0; t < n; ++t) {
+    Tensor token = branched(x.select(1, t));
+    const Tensor condition = c.defined() ? branched(c.select(1, t)) : c;
+    const Tensor level = from.narrow(0, t, 1);
+    for (int64_t j = 0; j < L; ++j) {
+      const Tensor k = level.mul(L - j).div(L, "trunc"), next = level.mul(L - j - 1).div(L, "trunc");
+      const TokenOutput output = model.step(token, k.expand({R * B}), condition, latent);
+      const Denoised denoised = denoise(diffusion, clip_x0, token, k, output.prediction);
+      const auto to = transition_coefficients(Solver::ddpm, diffusion.schedule, k, next, 0.0, token);
+      const Tensor noise = j + 1 < L ? at::randn(token.sizes(), generator, token.options()).clamp_(-clip, clip) : Tensor();
+      token = j + 1 < L ? transition(to, denoised, noise) : denoised.x0;
+      if (j + 1 == L) latent = output.z;
+    }
+    clean.push_back(token);
+  }
+  const Tensor x0 = at::stack(clean, 1).unflatten(0, {R, B});
+  std::vector<Tensor> rewards;
+  for (int64_t r = 0; r < R; ++r)
+    rewards.push_back(checked_reward(guidance.reward, done.defined() ? at::cat({done, x0[r]}, 1) : x0[r], true));
+  return at::stack(rewards);
+}
+
+Tensor branch_value(const GuidanceConfig& config, const Tensor& rewards) {
+  if (config.value == BranchValue::expected) return config.scale * rewards.mean(0);
+  return at::logsumexp(config.scale * rewards, 0) - std::log(static_cast<double>(rewards.size(0)));
+}
+
+Tensor guided_move(const Diffusion& diffusion, const SamplerConfig& config, const GuidanceConfig& guidance, const RowRun& run,
+                   const Tensor& x, const Tensor& moved, const Tensor& gradient) {
+  const double eta = config.solver == Solver::ddpm ? 1.0 : config.eta;
+  const Tensor g = guidance_coefficient(guidance.coefficient, diffusion.schedule, run.from, run.to, eta);
+  const Tensor guided = moved + per_token(at::where(run.moves, g, at::zeros_like(g)), x.select(0, 0)) * gradient;
+  return at::where(per_token(run.writes, x.select(0, 0)), guided, x);
+}
+
+}  // namespace df
