@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -58,7 +59,11 @@ inline std::unique_ptr<Policy> controller_of(const std::string& name, const Maze
 
 // A model that was trained on the walls of the task, whatever its rewards were.
 inline void check_maze(const NamedModel& model, const Maze2dTask& task) {
-  const auto* data = std::get_if<Maze2dDataConfig>(&model.trained.config.data);
+  const auto source = [](const auto& config) -> const Maze2dSource* {
+    if constexpr (std::is_base_of_v<Maze2dSource, std::decay_t<decltype(config)>>) return &config;
+    return nullptr;
+  };
+  const Maze2dSource* data = std::visit(source, model.trained.config.data);
   if (!data)
     throw ConfigError(fmt::format("--checkpoint {}: expected a model of a maze for {}, got one of other data", model.name, task.id));
   if (maze2d_task(data->task).layout != task.layout)
