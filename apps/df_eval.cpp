@@ -249,6 +249,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
   app.add_flag("--multi", arguments.maze.episodes.multi, "a random goal each episode, not the task's own")->group(of_tasks);
   app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
+  app.add_flag("!--no-pictures", arguments.maze.pictures, "tables alone, where OpenCV is not installed")->group(of_tasks);
   app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
       ->group(of_tasks)
       ->capture_default_str();

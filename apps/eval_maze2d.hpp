@@ -11,7 +11,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "app.hpp"
@@ -30,6 +29,7 @@ struct Maze2dEvalOptions {
   std::vector<std::string> policies;  // empty: the ceilings, replanning and near_optimal; {"none"}: none
   EpisodeConfig episodes;
   double fps = 25.0;
+  bool pictures = true;
   fs::path out;
 };
 
@@ -72,24 +72,19 @@ inline EpisodeReport play(const Maze2dTask& task, Policy& policy, const std::str
   return report;
 }
 
-// The rows of the first plan of all.
-class FirstPlan {
- public:
-  PlanObserver collector() {
-    return [this](int64_t row, const Tensor& frames) {
-      done_ = done_ || row < static_cast<int64_t>(rows_.size());
-      if (!done_) rows_.push_back(frames.detach().narrow(1, 0, 2).to(at::kCPU, at::kDouble, false, true));
-    };
-  }
-  void write(const fs::path& path, const Maze2dLayout& layout, const Episode& episode, double fps) const {
-    if (rows_.empty()) return;
-    write_denoising_video(path, layout, at::stack(rows_), {episode.start[0], episode.start[1]}, episode.goal, {.pixels = 0, .fps = fps});
-  }
-
- private:
-  std::vector<Tensor> rows_;
-  bool done_ = false;
-};
+// The plan of episode 0's start once more, row by row: watched while it plays, a planner would be slower than it is.
+inline void write_denoising(const fs::path& path, const Maze2dTask& task, const TrainedModel& trained, const EpisodeReport& report,
+                            uint64_t seed, double fps) {
+  std::vector<Tensor> rows;
+  const auto planner = make_planner(trained, [&](int64_t, const Tensor& frames) {
+    rows.push_back(frames.detach().narrow(1, 0, 2).to(at::kCPU, at::kDouble, false, true));
+  });
+  const Episode& episode = report.episodes.front();
+  planner->start(1, seed, 0);
+  planner->act({episode.states.narrow(0, 0, 1), at::tensor({episode.goal[0], episode.goal[1]}, at::kDouble).view({1, 2}), 0, report.steps});
+  if (rows.empty()) return;
+  write_denoising_video(path, task.maze(), at::stack(rows), {episode.start[0], episode.start[1]}, episode.goal, {.pixels = 0, .fps = fps});
+}
 
 inline Maze2dTask checked_task(Maze2dEvalOptions& options) try {
   options.episodes.protocol = enum_value<Protocol>(options.protocol, "--protocol");
@@ -112,10 +107,9 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   if (models.empty() && options.policies.empty()) throw ConfigError("--policy: expected a policy or a --checkpoint, got none");
   for (const auto& model : models) check_maze(model, task);
 
-  FirstPlan denoised;
   std::vector<EpisodeReport> reports;
   for (const auto& model : models) {
-    const auto planner = make_planner(model.trained, reports.empty() ? denoised.collector() : PlanObserver());
+    const auto planner = make_planner(model.trained);
     spdlog::info("{}: {}", model.name, planner->describe());
     reports.push_back(play(task, *planner, model.name, options.episodes));
   }
@@ -125,10 +119,12 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   write_atomically(options.out / "table.txt", table);
   write_atomically(options.out / "episodes.csv", episode_csv(reports));
   write_atomically(options.out / "report.json", episode_json(reports));
+  fmt::print("{}\n{}\n", table, options.out.string());
+  if (!options.pictures) return success;
   write_png(options.out / "mazes.png", draw_episodes(task.maze(), reports));
   write_closed_loop_video(options.out / "closed_loop.mp4", task.maze(), reports, 0, 4, {.pixels = 0, .fps = options.fps});
-  denoised.write(options.out / "denoising.mp4", task.maze(), reports.front().episodes.front(), options.fps);
-  fmt::print("{}\n{}\n", table, options.out.string());
+  if (!models.empty())
+    write_denoising(options.out / "denoising.mp4", task, models.front().trained, reports.front(), options.episodes.seed, options.fps);
   return success;
 }
 
