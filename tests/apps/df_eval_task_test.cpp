@@ -91,6 +91,16 @@ TEST_F(Programs, TasksWantModelsOfTheirMaze) {
   EXPECT_NE(steps.out.find("sampling.steps"), std::string::npos) << steps.out;
   EXPECT_EQ(play("maze2d-umaze-v1", "maze", "--set sampling.stepz=20").code, 2);
   EXPECT_FALSE(fs::exists(path("eval")));
+  const auto played = play("maze2d-umaze-v1", "maze", "--set sampling.steps=3 --policy random");
+  ASSERT_EQ(played.code, 0) << played.out;
+  EXPECT_NE(played.out.find("\ntask                maze2d-umaze-v1"), std::string::npos) << played.out;
+  EXPECT_NE(played.out.find(" (2 worlds at once) "), std::string::npos) << played.out;
+  const auto report = nlohmann::json::parse(read_file(path("eval/report.json")))["policies"];
+  ASSERT_EQ(report.size(), 2U);
+  EXPECT_EQ(report[0]["policy"], "maze");
+  EXPECT_NE(report[0]["description"].get<std::string>().find("pyramid"), std::string::npos);
+  EXPECT_EQ(report[1]["policy"], "random");
+  EXPECT_EQ(frames_in(path("eval/denoising.mp4")), 3);  // one token, three steps
 }
 
 }  // namespace df
