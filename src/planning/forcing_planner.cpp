@@ -22,13 +22,18 @@ namespace df {
 
 namespace {
 
-enum class Draw : uint64_t { tokens, cells, branches, warm };
+enum class Draw : uint64_t { tokens, cells, branches };
 
 class ForcingPlanner final : public Policy {
  public:
   ForcingPlanner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward, PlanObserver observer)
-      : config_(config), trained_(trained), codec_(trained.spec), reward_(reward ? std::move(reward) : make_plan_reward(config.reward)),
-        observer_(std::move(observer)), device_(trained.model.device()) {
+      : config_(config),
+        trained_(trained),
+        codec_(trained.spec),
+        additive_(!reward),
+        reward_(reward ? std::move(reward) : make_plan_reward(config.reward)),
+        observer_(std::move(observer)),
+        device_(trained.model.device()) {
     check();
     codec_.to(device_);
   }
@@ -77,25 +82,29 @@ class ForcingPlanner final : public Policy {
       if (!good) throw Error(fmt::format("planning.{}: expected {}, got {}", key, expected, got));
     };
     const int64_t F = codec_.frame_stack();
-    require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F), config_.horizon);
+    require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F),
+            config_.horizon);
     require(config_.open_loop >= 1, "open_loop", "at least 1", config_.open_loop);
     require(config_.candidates >= 1, "candidates", "at least 1", config_.candidates);
     const int64_t K = trained_.diffusion.config.levels;
-    require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K), config_.warm_start);
+    require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K),
+            config_.warm_start);
     require(config_.warm_start == 0 || config_.open_loop % F == 0, "open_loop",
             fmt::format("a multiple of data.frame_stack {} with a warm start, which shifts whole tokens", F), config_.open_loop);
-    require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates", "1 with resampling, which chooses by itself",
-            config_.candidates);
-    require(std::isfinite(config_.p) && std::isfinite(config_.d), "p", "finite gains", config_.p);
-    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", "0 for a model without predicted rewards (data.reward: false)",
-            config_.reward.learned);
+    require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates",
+            "1 with resampling, which chooses by itself", config_.candidates);
+    require(std::isfinite(config_.p), "p", "a finite number", config_.p);
+    require(std::isfinite(config_.d), "d", "a finite number", config_.d);
+    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned",
+            "0 for a model without predicted rewards (data.reward: false)", config_.reward.learned);
     const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
                              trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
-    if (!matrix_kind) throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
+    if (!matrix_kind)
+      throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
   }
 
-  bool guided() const { return config_.guidance.scale > 0; }
+  bool guided() const { return config_.guidance.scale != 0; }
   bool resamples() const { return guided() && config_.guidance.form == GuidanceForm::resample; }
   uint64_t seed(Draw draw, int64_t world) const {
     return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
@@ -111,7 +120,8 @@ class ForcingPlanner final : public Policy {
 
   SchedulingMatrix matrix(int64_t tokens, int64_t warm_tokens) const {
     const auto& s = trained_.sampling;
-    SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens, ladder(trained_.diffusion.config.levels, s.steps), s.slope);
+    SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens,
+                                        ladder(trained_.diffusion.config.levels, s.steps), s.slope);
     if (warm_tokens == 0) return full;
     // Tokens that start warm join their column where it comes down to their level; rows in which nothing moves any more are left out.
     SchedulingMatrix warm{0, tokens, {}};
@@ -144,8 +154,8 @@ class ForcingPlanner final : public Policy {
       if (warm > 0) {
         const Tensor k = at::full({rest.size(0), warm}, config_.warm_start, at::TensorOptions(at::kLong).device(device_));
         const double clip = trained_.diffusion.config.clip_noise;
-        input.x.narrow(1, 0, warm).copy_(
-            add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
+        input.x.narrow(1, 0, warm)
+            .copy_(add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
       }
     }
     input.z = trained_.model.initial_latent(worlds_ * C, codec_.observation(states));
@@ -185,10 +195,9 @@ class ForcingPlanner final : public Policy {
     Guidance guidance;
     guidance.config = config_.guidance;
     guidance.seed = seed(Draw::branches, first_world_);
-    guidance.additive = true;  // a reward of frames is a sum over them
-    guidance.reward = [reward = reward_, codec = codec_, goals = goals_](const Tensor& x0) { return reward(codec.frames(x0), goals); };
+    guidance.additive = additive_ && !resamples();
+    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(x0, goals); };
     if (resamples()) {
-      guidance.additive = false;
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
       return particles.x.index({at::arange(worlds_, winner.options()), winner});
@@ -198,11 +207,18 @@ class ForcingPlanner final : public Policy {
     return sampler_->sample(steps, input, row_observer()).x;
   }
 
+  // Rewards [N] of tokens [N, T, token...].
+  Tensor value(const Tensor& x, const Tensor& goals) const {
+    const Tensor values = reward_(codec_.frames(x), goals);
+    check_shape(values, "planning.reward", {x.size(0)});
+    return values;
+  }
+
   Tensor best(const Tensor& x, const Tensor& goals) const {
     const int64_t C = config_.candidates;
     if (x.size(0) == worlds_ && C == 1) return x;
-    const Tensor values = reward_(codec_.frames(x), goals);
-    check_shape(values, "planning.reward", {x.size(0)});
+    const Tensor values = value(x, goals);
+    if (!at::isfinite(values).all().item<bool>()) throw Error("planning.reward: expected finite values, got NaN or infinity");
     const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
@@ -210,14 +226,15 @@ class ForcingPlanner final : public Policy {
   ForcingPlannerConfig config_;
   PlannerModel trained_;
   FrameCodec codec_;
+  bool additive_;  // the configured reward is a sum over frames; of others nothing is known
   PlanReward reward_;
   PlanObserver observer_;
   at::Device device_;
   int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;
   uint64_t seed_ = 0;
   std::optional<GuidedSampler> sampler_;
-  Tensor goals_;     // [B C, 2] on the device
-  Tensor last_x0_;   // [B C, T, token...] of the last plan, for warm starts
+  Tensor goals_;    // [B C, 2] on the device
+  Tensor last_x0_;  // [B C, T, token...] of the last plan, for warm starts
   std::optional<TrackedPlan> tracked_;
 };
 

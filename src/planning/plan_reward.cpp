@@ -41,8 +41,7 @@ PlanReward make_plan_reward(const PlanRewardConfig& config) {
     if (config.distance != 0) add(-config.distance, distance);
     if (config.dense != 0) add(config.dense, (-distance).exp());
     if (config.sparse != 0) add(config.sparse, (distance <= maze2d_goal_radius).to(frames.scalar_type()));
-    if (config.stay != 0)
-      add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
+    if (config.stay != 0) add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
     if (config.learned != 0) {
       if (frames.size(2) < 7)
         throw Error("planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got " +
