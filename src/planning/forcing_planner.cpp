@@ -102,6 +102,11 @@ class ForcingPlanner final : public Policy {
     if (!matrix_kind)
       throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
+    const PlanRewardConfig& r = config_.reward;
+    const bool climbs = r.distance != 0 || r.dense != 0 || r.stay != 0 || r.learned != 0 || r.action != 0;
+    if (guided() && !resamples() && additive_ && !climbs)
+      throw Error(
+          "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
   }
 
   bool guided() const { return config_.guidance.scale != 0; }
