@@ -25,7 +25,7 @@ TEST_F(Programs, GuidanceMakesAPlannerOfAModelOfWalks) {
   };
   // Ten seeds of training gave 19.8 to 31.5 with guidance and 1.6 to 5.1 without; the standard errors are 3.6 and 1.4.
   const double guided = raw("guided", "--set planning.guidance.scale=1"), unguided = raw("unguided", "--set planning.guidance.scale=0");
-  EXPECT_GT(guided, 12.0);
+  EXPECT_GT(guided, 14.0);
   EXPECT_LT(unguided, 8.0);
 }
 
