@@ -36,7 +36,8 @@ struct EnumNames<GuidanceCoefficient> {
                                                                                {"released", GuidanceCoefficient::released}};
 };
 
-// What is climbed, of the rewards r_1..r_R of the branches.
+// What is climbed, of the rewards r_1..r_R of the branches; the same for one branch, which is guided too much: its reward is taken for
+// certain.
 enum class BranchValue {
   expected,  // scale * mean r: the paper's expected reward
   soft,      // log mean exp(scale * r): samples then follow p(x) exp(scale * r(x)), exactly so with many branches and looks ahead
