@@ -29,6 +29,7 @@ void validate(const PlanRewardConfig& config) {
   check(config.stay, "stay");
   check(config.learned, "learned");
   check(config.action, "action");
+  check(config.dynamics, "dynamics");
 }
 
 PlanReward make_plan_reward(const PlanRewardConfig& config) {
@@ -50,6 +51,12 @@ PlanReward make_plan_reward(const PlanRewardConfig& config) {
       add(config.learned, frames.select(2, 6));
     }
     if (config.action != 0) add(-config.action, (frames.narrow(2, 4, 2).abs() - 1).clamp_min(0).square().sum(2));
+    if (config.dynamics != 0 && frames.size(1) > 1) {
+      const int64_t F = frames.size(1);
+      const Tensor leap = (frames.narrow(1, 1, F - 1).narrow(2, 0, 2) - frames.narrow(1, 0, F - 1).narrow(2, 0, 2)) / maze2d_seconds_a_step -
+                          frames.narrow(1, 1, F - 1).narrow(2, 2, 2);
+      add(-config.dynamics, leap.square().sum(2));
+    }
     return total;
   };
 }
