@@ -27,7 +27,8 @@ enum class Draw : uint64_t { tokens, cells, branches, warm };
 class ForcingPlanner final : public Policy {
  public:
   ForcingPlanner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward, PlanObserver observer)
-      : config_(config), trained_(trained), codec_(trained.spec), reward_(reward ? std::move(reward) : make_plan_reward(config.reward)),
+      : config_(config), trained_(trained), codec_(trained.spec), reward_(reward ? reward : make_plan_reward(config.reward)),
+        choice_(reward ? reward : make_plan_reward(config.choice)),
         observer_(std::move(observer)), device_(trained.model.device()) {
     check();
     codec_.to(device_);
@@ -87,8 +88,9 @@ class ForcingPlanner final : public Policy {
     require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates", "1 with resampling, which chooses by itself",
             config_.candidates);
     require(std::isfinite(config_.p) && std::isfinite(config_.d), "p", "finite gains", config_.p);
-    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", "0 for a model without predicted rewards (data.reward: false)",
-            config_.reward.learned);
+    for (const auto& [name, reward] : {std::pair("reward", config_.reward), std::pair("choice", config_.choice)})
+      require(reward.learned == 0 || codec_.has_reward(), fmt::format("{}.learned", name).c_str(), "0 for a model without predicted rewards (data.reward: false)",
+              reward.learned);
     const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
                              trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
     if (!matrix_kind) throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
@@ -201,8 +203,8 @@ class ForcingPlanner final : public Policy {
   Tensor best(const Tensor& x, const Tensor& goals) const {
     const int64_t C = config_.candidates;
     if (x.size(0) == worlds_ && C == 1) return x;
-    const Tensor values = reward_(codec_.frames(x), goals);
-    check_shape(values, "planning.reward", {x.size(0)});
+    const Tensor values = choice_(codec_.frames(x), goals);
+    check_shape(values, "planning.choice", {x.size(0)});
     const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
@@ -210,7 +212,7 @@ class ForcingPlanner final : public Policy {
   ForcingPlannerConfig config_;
   PlannerModel trained_;
   FrameCodec codec_;
-  PlanReward reward_;
+  PlanReward reward_, choice_;
   PlanObserver observer_;
   at::Device device_;
   int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;
