@@ -4,7 +4,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/shape.hpp"
 
 namespace df {
 
@@ -18,6 +21,20 @@ constexpr Field kFields[] = {{"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch
 
 std::string shape_of(const Tensor& tensor) { return tensor.defined() ? to_string(tensor.sizes().vec()) : "none"; }
 
+// at::stack without its threads: loader workers that each wake the whole team of intra-op threads slow each other down.
+Tensor stack_rows(const std::vector<Tensor>& rows) {
+  const Tensor& first = rows.front();
+  if (!first.is_cpu()) return at::stack(rows);
+  const Tensor all = at::empty(shape({static_cast<int64_t>(rows.size())}, first.sizes().vec()), first.options());
+  char* to = static_cast<char*>(all.mutable_data_ptr());
+  for (const Tensor& row : rows) {
+    const Tensor plain = row.to(first.scalar_type()).contiguous();
+    std::memcpy(to, plain.const_data_ptr(), plain.nbytes());
+    to += plain.nbytes();
+  }
+  return all;
+}
+
 Tensor stack_field(const std::vector<Batch>& samples, const Field& field) {
   const Tensor& first = samples.front().*field.tensor;
   std::vector<Tensor> tensors;
@@ -29,7 +46,7 @@ Tensor stack_field(const std::vector<Batch>& samples, const Field& field) {
                               shape_of(tensor)));
     tensors.push_back(tensor);
   }
-  return first.defined() ? at::stack(tensors) : Tensor();
+  return first.defined() ? stack_rows(tensors) : Tensor();
 }
 
 }  // namespace

@@ -30,8 +30,10 @@ class ForcingPlanner final : public Policy {
       : config_(config),
         trained_(trained),
         codec_(trained.spec),
-        additive_(!reward),
-        reward_(reward ? std::move(reward) : make_plan_reward(config.reward)),
+        additive_(!reward && config.reward.dynamics == 0),
+        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward")),
+        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice")),
+        configured_(!reward),
         observer_(std::move(observer)),
         device_(trained.model.device()) {
     check();
@@ -81,6 +83,7 @@ class ForcingPlanner final : public Policy {
     const auto require = [](bool good, const char* key, const std::string& expected, auto got) {
       if (!good) throw Error(fmt::format("planning.{}: expected {}, got {}", key, expected, got));
     };
+    const std::string no_rewards = "0 for a model without predicted rewards (data.reward: false)";
     const int64_t F = codec_.frame_stack();
     require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F),
             config_.horizon);
@@ -95,16 +98,16 @@ class ForcingPlanner final : public Policy {
             "1 with resampling, which chooses by itself", config_.candidates);
     require(std::isfinite(config_.p), "p", "a finite number", config_.p);
     require(std::isfinite(config_.d), "d", "a finite number", config_.d);
-    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned",
-            "0 for a model without predicted rewards (data.reward: false)", config_.reward.learned);
+    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
+    require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
     const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
                              trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
     if (!matrix_kind)
       throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
     const PlanRewardConfig& r = config_.reward;
-    const bool climbs = r.distance != 0 || r.dense != 0 || r.stay != 0 || r.learned != 0 || r.action != 0;
-    if (guided() && !resamples() && additive_ && !climbs)
+    const bool climbs = r.distance != 0 || r.dense != 0 || r.stay != 0 || r.learned != 0 || r.action != 0 || r.dynamics != 0;
+    if (guided() && !resamples() && configured_ && !climbs)
       throw Error(
           "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
   }
@@ -201,7 +204,7 @@ class ForcingPlanner final : public Policy {
     guidance.config = config_.guidance;
     guidance.seed = seed(Draw::branches, first_world_);
     guidance.additive = additive_ && !resamples();
-    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(x0, goals); };
+    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, x0, goals, "planning.reward"); };
     if (resamples()) {
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
@@ -213,17 +216,17 @@ class ForcingPlanner final : public Policy {
   }
 
   // Rewards [N] of tokens [N, T, token...].
-  Tensor value(const Tensor& x, const Tensor& goals) const {
-    const Tensor values = reward_(codec_.frames(x), goals);
-    check_shape(values, "planning.reward", {x.size(0)});
+  Tensor value(const PlanReward& reward, const Tensor& x, const Tensor& goals, const char* name) const {
+    const Tensor values = reward(codec_.frames(x), goals);
+    check_shape(values, name, {x.size(0)});
     return values;
   }
 
   Tensor best(const Tensor& x, const Tensor& goals) const {
     const int64_t C = config_.candidates;
     if (x.size(0) == worlds_ && C == 1) return x;
-    const Tensor values = value(x, goals);
-    if (!at::isfinite(values).all().item<bool>()) throw Error("planning.reward: expected finite values, got NaN or infinity");
+    const Tensor values = value(choice_, x, goals, "planning.choice");
+    if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
     const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
@@ -231,8 +234,9 @@ class ForcingPlanner final : public Policy {
   ForcingPlannerConfig config_;
   PlannerModel trained_;
   FrameCodec codec_;
-  bool additive_;  // the configured reward is a sum over frames; of others nothing is known
-  PlanReward reward_;
+  bool additive_;  // the reward is a sum over tokens: the configured one, but for leaps between them
+  PlanReward reward_, choice_;
+  bool configured_;  // reward_ is
   PlanObserver observer_;
   at::Device device_;
   int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;

@@ -2,6 +2,7 @@
 #include "sampling/guided_rows.hpp"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <utility>
@@ -12,6 +13,27 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 
 namespace df {
+
+void check_row_order(const Plan& plan) {
+  const char* const expected = "guided sampling: expected a plan in row order (PlanPolicy::row_order), got";
+  std::vector<bool> finished(static_cast<size_t>(plan.tokens));
+  for (size_t i = 0; i < plan.steps.size();) {
+    const int32_t row = plan.steps[i].front().row;
+    size_t next = 0;  // token of this row
+    const auto pass_to = [&](size_t token) {
+      for (; next < token; ++next)
+        if (!finished[next]) throw Error(fmt::format("{} row {} without its unfinished token {}", expected, row, next));
+    };
+    for (; i < plan.steps.size() && plan.steps[i].front().row == row; ++i) {
+      if (plan.steps[i].size() != 1) throw Error(fmt::format("{} a step of several cells", expected));
+      const Cell& cell = plan.steps[i].front();
+      pass_to(static_cast<size_t>(cell.token));
+      if (moves(cell.kind) && cell.to == 0) finished[next] = true;
+      ++next;
+    }
+    pass_to(finished.size());
+  }
+}
 
 Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradient) {
   const Tensor value = reward(x0);
@@ -33,9 +55,13 @@ Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guid
   for (int64_t t = 0; t < n; ++t) {
     Tensor token = branched(x.select(1, t));
     const Tensor condition = c.defined() ? branched(c.select(1, t)) : c;
-    const Tensor level = from.narrow(0, t, 1);
+    // Level 0 is one that networks are not trained at: levels are rounded up, so that the last call sees level 1 or more as in the plain
+    // sampler, and finished tokens are shown as if encoded again.
+    const Tensor level = from.narrow(0, t, 1), unfinished = per_token(level > 0, token), finished = token;
+    token = token * at_level(diffusion.schedule.sqrt_alpha_bar, (level == 0).to(at::kLong), token);
     for (int64_t j = 0; j < L; ++j) {
-      const Tensor k = level.mul(L - j).div(L, "trunc"), next = level.mul(L - j - 1).div(L, "trunc");
+      const auto after = [&](int64_t steps) { return level.mul(L - steps).add(L - 1).div(L, "trunc"); };
+      const Tensor k = after(j).clamp_min(1), next = at::where(level > 0, after(j + 1), k);
       const TokenOutput output = model.step(token, k.expand({R * B}), condition, latent);
       const Denoised denoised = denoise(diffusion, clip_x0, token, k, output.prediction);
       const auto to = transition_coefficients(Solver::ddpm, diffusion.schedule, k, next, 0.0, token);
@@ -43,7 +69,7 @@ Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guid
       token = j + 1 < L ? transition(to, denoised, noise) : denoised.x0;
       if (j + 1 == L) latent = output.z;
     }
-    clean.push_back(token);
+    clean.push_back(at::where(unfinished, token, finished));
   }
   const Tensor x0 = at::stack(clean, 1).unflatten(0, {R, B});
   std::vector<Tensor> rewards;

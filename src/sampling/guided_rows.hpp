@@ -20,6 +20,9 @@ struct RowRun {
   Tensor noise;  // [B, n, token...] or undefined
 };
 
+// Throws df::Error unless the plan runs row after row, cell by cell, with every unfinished token: rewards see all of them.
+void check_row_order(const Plan& plan);
+
 // Rewards [B] of clean tokens [B, T, token...]. Throws df::Error for another shape and for a value without a gradient where one is needed.
 Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradient);
 

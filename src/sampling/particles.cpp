@@ -19,11 +19,11 @@ namespace {
 enum Draw : uint64_t { first_noise, row_noise, offsets };
 
 // Which particle each one becomes a copy of, int64 [B, R]: systematic resampling of the rows of `log_weight` [B, R] whose effective number
-// is below half; the others keep theirs. `low` tells which rows were drawn anew.
+// is below half, or 1.5 of two (it is never below 1); the others keep theirs. `low` tells which rows were drawn anew.
 Tensor choose_particles(const Tensor& log_weight, const Tensor& offset, Tensor& low) {
   const int64_t B = log_weight.size(0), R = log_weight.size(1);
   const Tensor weight = at::softmax(log_weight, 1);
-  low = weight.square().sum(1).reciprocal() < 0.5 * static_cast<double>(R);
+  low = weight.square().sum(1).reciprocal() < std::max(0.5 * static_cast<double>(R), 1.5);
   const Tensor points = (at::arange(R, weight.options()) + offset.unsqueeze(1)) / static_cast<double>(R);  // [B, R] in (0, 1)
   const Tensor drawn = at::searchsorted(weight.cumsum(1), points).clamp_max(R - 1);
   const Tensor same = at::arange(R, drawn.options()).expand({B, R});
@@ -43,6 +43,7 @@ Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const
   const c10::NoGradGuard no_grad;
   if (guidance.config.form != GuidanceForm::resample) throw Error("guidance.form: expected resample, got gradient");
   validate(guidance.config, config, "guidance");
+  check_row_order(plan);
   check_shape(input.x, "x", shape({-1, plan.tokens}, model.token_shape()));
   check_shape(input.z, "z", shape({input.x.size(0)}, model.latent_shape()));
   const int64_t B = input.x.size(0), R = guidance.config.branches, T = plan.tokens;
@@ -69,7 +70,6 @@ Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const
     const int32_t m = plan.steps[i].front().row;
     for (; i < plan.steps.size() && plan.steps[i].front().row == m; ++i) {
       const PlanStep& step = plan.steps[i];
-      if (step.size() != 1) throw Error("guided sampling: expected a plan in row order, got a step of several cells");
       const int64_t t = step.front().token;
       const Tensor token = x.narrow(1, t, 1);
       const CellPlan cell = plan_cells(step, diffusion, config, token.select(0, 0));

@@ -45,7 +45,8 @@ TEST(Planning, ComesBackAsItWasWritten) {
   forcing.execution = Execution::tracking;
   forcing.p = 2.5;
   forcing.d = 0.5;
-  forcing.reward = {.distance = 0.25, .dense = 2, .sparse = 3, .stay = 4, .learned = 5, .action = 6};
+  forcing.reward = {.distance = 0.25, .dense = 2, .sparse = 3, .stay = 4, .learned = 5, .action = 6, .dynamics = 7};
+  forcing.choice = {.distance = 8, .stay = 9};
   forcing.guidance = {.form = GuidanceForm::resample,
                       .scale = 9,
                       .coefficient = GuidanceCoefficient::released,
@@ -60,6 +61,8 @@ TEST(Planning, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.warm_start, 7);
   EXPECT_EQ(read.execution, Execution::tracking);
   EXPECT_EQ(read.reward.learned, 5);
+  EXPECT_EQ(read.reward.dynamics, 7);
+  EXPECT_EQ(read.choice.stay, 9);
   EXPECT_EQ(read.guidance.form, GuidanceForm::resample);
   EXPECT_EQ(read.guidance.value, BranchValue::soft);
 
@@ -101,9 +104,9 @@ TEST(Planning, ErrorsListWhatIsKnown) {
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  guidance:\n    scales: 3\n"),
             "a.yaml:4: planning.guidance.scales: unknown key; did you mean 'scale'? known keys: form, scale, coefficient, branches, "
             "lookahead, value");
-  EXPECT_EQ(
-      error_of_yaml("planning:\n  type: diffusion_forcing\n  reward: {stays: 3}\n"),
-      "a.yaml:3: planning.reward.stays: unknown key; did you mean 'stay'? known keys: distance, dense, sparse, stay, learned, action");
+  EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  reward: {stays: 3}\n"),
+            "a.yaml:3: planning.reward.stays: unknown key; did you mean 'stay'? known keys: distance, dense, sparse, stay, learned, "
+            "action, dynamics");
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  execution: by_hand\n"),
             "a.yaml:3: planning.execution: unknown value 'by_hand'; expected one of: actions, tracking");
   EXPECT_EQ(error_of_yaml("planning: 3\n"), "a.yaml:1: planning: expected a section, got '3'");

@@ -167,6 +167,10 @@ TEST(ForcingPlanner, GivenRewardsSeeWholePlans) {
   };
   expect_close(first_plan(*tiny.make(config(1), given), situation(2)), first_plan(*tiny.make(config(1)), situation(2)));
   EXPECT_EQ(seen, std::vector<int64_t>(10, 30));  // rows of the pyramid
+  // Leaps between a finished and an unfinished frame count as well.
+  ForcingPlannerConfig leaps = config(0.01);
+  leaps.reward = {.distance = 1, .dynamics = 0.01};
+  expect_close(first_plan(*tiny.make(leaps, make_plan_reward(leaps.reward)), situation(2)), first_plan(*tiny.make(leaps), situation(2)));
 }
 
 TEST(ForcingPlanner, TheModelsOwnRewardGuides) {
@@ -200,6 +204,18 @@ TEST(ForcingPlanner, TheBestCandidateIsFollowed) {
       EXPECT_TRUE(identical(plan.observations[b], frames[4 * b + mine.argmax().item<int64_t>()].narrow(1, 0, 4))) << b;
     }
   }
+}
+
+TEST(ForcingPlanner, CandidatesAreChosenByTheirOwnReward) {
+  const TinyPlanner tiny;
+  const Situation s = situation(3);
+  ForcingPlannerConfig some = config();
+  some.candidates = 8;
+  some.choice = {.distance = 1};
+  const double nearest = distance(first_plan(*tiny.make(some), s), s).sum(1).max().item<double>();
+  some.choice = {.distance = -1};
+  some.reward = {.distance = 5};  // does not matter without guidance
+  EXPECT_LT(nearest, distance(first_plan(*tiny.make(some), s), s).sum(1).min().item<double>());
 }
 
 TEST(ForcingPlanner, ParticlesNeedNoGradient) {
@@ -275,10 +291,10 @@ TEST(ForcingPlanner, BadRewardsAreErrors) {
   chosen.candidates = 3;
   const PlanReward by_frame = [](const Tensor& frames, const Tensor&) { return frames.select(2, 0); };
   EXPECT_EQ(error(config(1), by_frame), "planning.reward: expected shape [2], got [2, 30]");
-  EXPECT_EQ(error(chosen, by_frame), "planning.reward: expected shape [6], got [6, 30]");
+  EXPECT_EQ(error(chosen, by_frame), "planning.choice: expected shape [6], got [6, 30]");
   const PlanReward nan = [](const Tensor& frames, const Tensor&) { return (frames - frames).log().sum({1, 2}) * 0; };
   EXPECT_EQ(error(config(1), nan), "reward: expected finite values, got NaN or infinity");
-  EXPECT_EQ(error(chosen, nan), "planning.reward: expected finite values, got NaN or infinity");
+  EXPECT_EQ(error(chosen, nan), "planning.choice: expected finite values, got NaN or infinity");
   EXPECT_EQ(error(config(1), [](const Tensor&, const Tensor&) { return Tensor(); }),
             "planning.reward: expected shape [2], got an undefined tensor");
   EXPECT_EQ(error(config(1), [](const Tensor& frames, const Tensor&) { return at::ones({frames.size(0)}); })
@@ -308,6 +324,9 @@ TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
   says([](C& c) { c.d = std::nan(""); }, "planning.d: expected a finite number, got nan");
   says([](C& c) { c.reward.learned = 2; },
        "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
+  says([](C& c) { c.choice.learned = 2; },
+       "planning.choice.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
+  says([](C& c) { c.choice.action = std::nan(""); }, "planning.choice.action: expected a finite number, got nan");
   says([](C& c) { c.reward.dense = std::nan(""); }, "planning.reward.dense: expected a finite number, got nan");
   says([](C& c) { c.guidance.scale = -1; }, "planning.guidance.scale: expected a number of at least 0, got -1");
   says([](C& c) { c.guidance.scale = std::nan(""); }, "planning.guidance.scale: expected a number of at least 0, got nan");

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/environments/maze2d.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -63,6 +64,36 @@ TEST(PlanReward, TermsAreTheirFormulas) {
   expect_sum(none, [](const Frame&) { return 0.0; });
 }
 
+// Frame f's velocity is that of its observation, so it carries from the frame before; a frame that does not follow is a leap.
+TEST(PlanReward, LeapsAreWhatTheVelocityDoesNotExplain) {
+  PlanRewardConfig config = none;
+  config.dynamics = 2;
+  const PlanReward reward = make_plan_reward(config);
+  const Tensor frames = seeded_normal({2, 4, 6}, 1), goals = at::zeros({2, 2});
+  for (int64_t b = 0; b < 2; ++b) {
+    double sum = 0;
+    for (int64_t f = 1; f < 4; ++f)
+      for (int64_t d = 0; d < 2; ++d)
+        sum += std::pow((frames[b][f][d] - frames[b][f - 1][d]).item<double>() / 0.01 - frames[b][f][2 + d].item<double>(), 2);
+    EXPECT_NEAR(reward(frames, goals)[b].item<double>() / (-2 * sum), 1, 1e-5);
+  }
+  EXPECT_EQ(reward(frames.narrow(1, 0, 1), goals).abs().max().item<double>(), 0);
+  // A drive of the world has none, but for what a step's own integration leaves.
+  Maze2d world(maze2d_layout("umaze"));
+  world.set_state({3, 1, 0, 0});
+  std::vector<Tensor> drive;
+  for (int64_t t = 0; t < 30; ++t) {
+    world.step({0.0, 1.0});
+    const auto& s = world.state();
+    drive.push_back(at::tensor({s[0], s[1], s[2], s[3], 0.0, 1.0}, at::kDouble));
+  }
+  const Tensor real = at::stack(drive).unsqueeze(0);
+  EXPECT_GT(reward(real, at::zeros({1, 2}, at::kDouble)).item<double>(), -1e-3);
+  Tensor leap = real.clone();
+  leap.slice(1, 15).select(2, 1).add_(0.2);
+  EXPECT_NEAR(reward(leap, at::zeros({1, 2}, at::kDouble)).item<double>(), -2 * 400, 1);
+}
+
 TEST(PlanReward, GradientsAreFiniteAtTheGoal) {
   const Tensor goals = at::tensor({1.0, 2.0}).view({1, 2});
   const Tensor frames = at::cat({goals, at::zeros({1, 4})}, 1).repeat({1, 3, 1}).view({1, 3, 6}).requires_grad_(true);
@@ -82,11 +113,13 @@ TEST(PlanReward, ErrorsNameTheKey) {
   PlanRewardConfig config;
   config.stay = std::numeric_limits<double>::infinity();
   EXPECT_EQ(error_of([&] { make_plan_reward(config); }), "planning.reward.stay: expected a finite number, got inf");
+  EXPECT_EQ(error_of([&] { make_plan_reward(config, "planning.choice"); }), "planning.choice.stay: expected a finite number, got inf");
   for (const auto& [name, term] : {std::pair{"distance", &PlanRewardConfig::distance},
                                    {"dense", &PlanRewardConfig::dense},
                                    {"sparse", &PlanRewardConfig::sparse},
                                    {"learned", &PlanRewardConfig::learned},
-                                   {"action", &PlanRewardConfig::action}}) {
+                                   {"action", &PlanRewardConfig::action},
+                                   {"dynamics", &PlanRewardConfig::dynamics}}) {
     PlanRewardConfig bad;
     bad.*term = std::nan("");
     EXPECT_EQ(error_of([&] { validate(bad); }), std::string("planning.reward.") + name + ": expected a finite number, got nan");

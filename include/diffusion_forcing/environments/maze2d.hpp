@@ -33,6 +33,7 @@ struct Maze2dOptions {
 using Maze2dState = std::array<double, 4>;  // x, y, vx, vy
 
 constexpr double maze2d_goal_radius = 0.5;
+constexpr double maze2d_seconds_a_step = 0.01;
 // Of being at `state`.
 double maze2d_reward(const Maze2dState& state, const Point2& target, bool dense);
 

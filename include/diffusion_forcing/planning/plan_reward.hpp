@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "diffusion_forcing/core/tensor.hpp"
 
@@ -19,7 +20,8 @@ struct PlanRewardConfig {
   double sparse = 0.0;    // 1 within the goal's radius, D4RL's sparse reward; without a gradient
   double stay = 0.0;      // - |v|^2 exp(- (|p - goal| / radius)^2): rest where it pays
   double learned = 0.0;   // the reward that the model itself predicts in each frame; needs data with reward: true
-  double action = 0.0;    // - |a|^2 beyond the bound of 1
+  double action = 0.0;    // - (|a| - 1)^2 of actions beyond their bound
+  double dynamics = 0.0;  // - |(p' - p) / dt - v'|^2 of successive frames: a plan through a wall leaps
   template <class V>
   void visit(V&& v) {
     v("distance", distance, "weight of - distance to the goal");
@@ -28,10 +30,11 @@ struct PlanRewardConfig {
     v("stay", stay, "weight of - speed^2 near the goal");
     v("learned", learned, "weight of the reward that the model predicts");
     v("action", action, "weight of - (|a| - 1)^2 of actions beyond their bound");
+    v("dynamics", dynamics, "weight of - |(p' - p) / dt - v'|^2, the leaps of a plan");
   }
 };
-// Throws df::Error naming the key.
-void validate(const PlanRewardConfig& config);
-PlanReward make_plan_reward(const PlanRewardConfig& config);
+// Throw df::Error naming "<section>.<key>".
+void validate(const PlanRewardConfig& config, const std::string& section = "planning.reward");
+PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section = "planning.reward");
 
 }  // namespace df

@@ -36,7 +36,8 @@ struct EnumNames<GuidanceCoefficient> {
                                                                                {"released", GuidanceCoefficient::released}};
 };
 
-// What is climbed, of the rewards r_1..r_R of the branches.
+// What is climbed, of the rewards r_1..r_R of the branches; the same for one branch, which is guided too much: its reward is taken for
+// certain.
 enum class BranchValue {
   expected,  // scale * mean r: the paper's expected reward
   soft,      // log mean exp(scale * r): samples then follow p(x) exp(scale * r(x)), exactly so with many branches and looks ahead
@@ -78,7 +79,9 @@ struct Guidance {
 Tensor guidance_coefficient(GuidanceCoefficient kind, const NoiseSchedule& schedule, const Tensor& from, const Tensor& to, double eta);
 
 // Guided by gradient. A branch draws, from the latent before the first unfinished token, each token in turn: from its level in this row to
-// clean in `lookahead` steps of DDPM, handing on the latent of the last call. Finished tokens and their latents are shared by all branches.
+// clean in `lookahead` steps of DDPM, handing on the latent of the last call. Finished tokens before the first unfinished one and their
+// latents are shared by all branches; those behind it are shown at level 1. The branches' noise is drawn for the whole batch: with
+// branches, a sequence's sample depends on how many others there are.
 // On a device that records, rows of an additive reward are recorded once per number of unfinished tokens; an object that is kept
 // keeps the recordings, and tensors that the reward refers to must stay where they are.
 class GuidedSampler {
@@ -97,9 +100,9 @@ SampleOutput sample_guided(CausalModel& model, const Diffusion& diffusion, const
                            const Guidance& guidance, const SampleInput& input, const RowObserver& on_row = {});
 
 // Guided by resampling (sequential Monte Carlo with the potential exp(scale * reward of the clean predictions); Wu et al. 2023): R
-// particles a sequence, drawn anew by their weights where the effective number falls below half. x [B, R, T, token...], z [B, R,
-// latent...], log_weight [B, R], normalised: weighted, they follow p(x) exp(scale * r(x)) as R grows. input.x holds the first particle's
-// noise.
+// particles a sequence, drawn anew by their weights where the effective number falls below half (1.5 of two). x [B, R, T, token...], z [B,
+// R, latent...], log_weight [B, R], normalised: weighted, they follow p(x) exp(scale * r(x)) as R grows. input.x holds the first particle's
+// initial noise; all other noise is drawn from `seed` for the whole batch, and input.noise is not used.
 struct Particles {
   Tensor x, z, log_weight, reward;  // reward [B, R] of the finished tokens
 };
