@@ -16,12 +16,11 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "planning/tracking.hpp"
+#include "planning/world_draws.hpp"
 
 namespace df {
 
 namespace {
-
-enum class Draw : uint64_t { token, cells };
 
 class DiffuserPlanner final : public Policy {
  public:
@@ -42,17 +41,13 @@ class DiffuserPlanner final : public Policy {
   }
 
   void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
-    worlds_ = worlds;
-    seed_ = seed;
-    first_world_ = first_world;
-    plans_made_ = 0;
+    draws_.start(worlds, seed, first_world);
     tracked_.reset();
     goal_ = Tensor();
   }
 
   Decision act(const Situation& situation) override {
-    if (situation.states.size(0) != worlds_)
-      throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.states.size(0)));
+    draws_.check(situation);
     Decision decision;
     if (!goal_.defined() || (config_.open_loop > 0 && since_plan_ >= config_.open_loop)) {
       const auto begin = std::chrono::steady_clock::now();
@@ -62,7 +57,7 @@ class DiffuserPlanner final : public Policy {
       actions_ = frames.narrow(2, 4, 2);
       decision.plan = {observations.narrow(1, 1, horizon_ - 1), actions_.narrow(1, 0, horizon_ - 1)};
       tracked_.emplace(decision.plan.observations, config_.p, config_.d);
-      goal_ = at::cat({observations.select(1, horizon_ - 1).narrow(1, 0, 2), at::zeros({worlds_, 2}, at::kDouble)}, 1);
+      goal_ = at::cat({observations.select(1, horizon_ - 1).narrow(1, 0, 2), at::zeros({draws_.worlds(), 2}, at::kDouble)}, 1);
       since_plan_ = 0;
     }
     decision.actions = next_action(situation.states);
@@ -85,10 +80,6 @@ class DiffuserPlanner final : public Policy {
     return TrackedPlan(goal_.unsqueeze(1), config_.p, config_.d).act(states);
   }
 
-  uint64_t seed(Draw draw, int64_t world) const {
-    return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
-  }
-
   // Raw frames [B, H, 6] float64 on the CPU.
   Tensor plan(const Situation& situation) {
     const c10::NoGradGuard no_grad;
@@ -97,16 +88,9 @@ class DiffuserPlanner final : public Policy {
     SampleInput input;
     input.c = at::cat({(situation.states - mean) / std, (goal - mean) / std}, 1).to(device_, at::kFloat).unsqueeze(1);
     const Shape token = trained_.model.token_shape();
-    std::vector<Tensor> noise;
-    for (int64_t b = 0; b < worlds_; ++b) noise.push_back(seeded_normal(shape({1}, token), seed(Draw::token, first_world_ + b)));
-    input.x = at::stack(noise).to(device_);
-    input.z = trained_.model.initial_latent(worlds_, {});
-    input.noise = [this, &token](const PlanStep& cells) {
-      std::vector<Tensor> parts;
-      for (int64_t b = 0; b < worlds_; ++b)
-        parts.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({1}, token))(cells));
-      return at::cat(parts);
-    };
+    input.x = draws_.normal(1, token).unsqueeze(1).to(device_);
+    input.z = trained_.model.initial_latent(draws_.worlds(), {});
+    input.noise = draws_.cell_noise(1, token);
     PlanPolicy policy = trained_.sampling.policy;
     policy.row_order = static_cast<bool>(observer_);
     const auto matrix = make_matrix(MatrixKind::full_sequence, 1, ladder(trained_.diffusion.config.levels, trained_.sampling.steps), 0.0);
@@ -114,7 +98,7 @@ class DiffuserPlanner final : public Policy {
     RowObserver on_row;
     if (observer_) on_row = [&](int64_t row, const Tensor& x) { observer_(row, frames_of(x.narrow(0, 0, 1))[0]); };
     const Tensor x = sample(trained_.model, trained_.diffusion, compile(matrix, policy), trained_.sampling.sampler, input, on_row).x;
-    ++plans_made_;
+    draws_.next_plan();
     return frames_of(x);
   }
 
@@ -124,8 +108,8 @@ class DiffuserPlanner final : public Policy {
   at::Device device_;
   int64_t horizon_ = 0;
   Tensor mean_, std_;  // float64 [6]
-  int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0, since_plan_ = 0;
-  uint64_t seed_ = 0;
+  WorldDraws draws_;
+  int64_t since_plan_ = 0;
   std::optional<TrackedPlan> tracked_;
   Tensor actions_;  // [B, H, 2] of the plan
   Tensor goal_;     // [B, 4] the plan's last position, at rest; undefined before the first plan

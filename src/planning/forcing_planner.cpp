@@ -17,12 +17,11 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/planning/frame_codec.hpp"
 #include "planning/tracking.hpp"
+#include "planning/world_draws.hpp"
 
 namespace df {
 
 namespace {
-
-enum class Draw : uint64_t { tokens, cells, branches };
 
 class ForcingPlanner final : public Policy {
  public:
@@ -41,18 +40,13 @@ class ForcingPlanner final : public Policy {
   }
 
   void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
-    if (worlds != worlds_) sampler_.reset();
-    worlds_ = worlds;
-    seed_ = seed;
-    first_world_ = first_world;
-    plans_made_ = 0;
+    draws_.start(worlds, seed, first_world);
     tracked_.reset();
     last_x0_ = Tensor();
   }
 
   Decision act(const Situation& situation) override {
-    if (situation.states.size(0) != worlds_)
-      throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.states.size(0)));
+    draws_.check(situation);
     Decision decision;
     if (tracked_ && !tracked_->finished()) {
       decision.actions = tracked_->act(situation.states);
@@ -114,18 +108,6 @@ class ForcingPlanner final : public Policy {
 
   bool guided() const { return config_.guidance.scale != 0; }
   bool resamples() const { return guided() && config_.guidance.form == GuidanceForm::resample; }
-  uint64_t seed(Draw draw, int64_t world) const {
-    return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
-  }
-
-  // Noise of each world's candidates, [B C, T, token...]; candidate c of world b is row b C + c.
-  Tensor noise(Draw draw, int64_t tokens) const {
-    const Shape each = shape({config_.candidates, tokens}, trained_.model.token_shape());
-    std::vector<Tensor> all;
-    for (int64_t b = 0; b < worlds_; ++b) all.push_back(seeded_normal(each, seed(draw, first_world_ + b)));
-    return at::cat(all).to(device_);
-  }
-
   SchedulingMatrix matrix(int64_t tokens, int64_t warm_tokens) const {
     const auto& s = trained_.sampling;
     SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens,
@@ -154,7 +136,7 @@ class ForcingPlanner final : public Policy {
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
     const Tensor states = rows(situation.states), goals = rows(situation.goals);
     SampleInput input;
-    input.x = noise(Draw::tokens, T);
+    input.x = draws_.normal(C, shape({T}, trained_.model.token_shape())).to(device_);
     int64_t warm = 0;
     if (config_.warm_start > 0 && last_x0_.defined()) {
       const Tensor rest = last_x0_.slice(1, config_.open_loop / codec_.frame_stack());
@@ -166,25 +148,15 @@ class ForcingPlanner final : public Policy {
             .copy_(add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
       }
     }
-    input.z = trained_.model.initial_latent(worlds_ * C, codec_.observation(states));
-    input.noise = cell_noise(C);
+    input.z = trained_.model.initial_latent(draws_.worlds() * C, codec_.observation(states));
+    input.noise = draws_.cell_noise(C, trained_.model.token_shape());
     PlanPolicy policy = trained_.sampling.policy;
     policy.row_order = guided() || observer_;
     const Plan steps = compile(matrix(T, warm), policy);
     const Tensor x = best(run(steps, input, goals), goals);
     if (config_.warm_start > 0) last_x0_ = x.repeat_interleave(C, 0);
-    ++plans_made_;
+    draws_.next_plan();
     return codec_.frames(x);
-  }
-
-  // Draws of the solver's noise, where it has any: by world, candidate, row and token.
-  CellNoise cell_noise(int64_t C) const {
-    return [this, C](const PlanStep& cells) {
-      std::vector<Tensor> parts;
-      for (int64_t b = 0; b < worlds_; ++b)
-        parts.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({C}, trained_.model.token_shape()))(cells));
-      return at::cat(parts);
-    };
   }
 
   RowObserver row_observer() const {
@@ -202,16 +174,16 @@ class ForcingPlanner final : public Policy {
     goals_.copy_(goals);  // recordings read them where they are
     Guidance guidance;
     guidance.config = config_.guidance;
-    guidance.seed = seed(Draw::branches, first_world_);
+    guidance.seed = draws_.branch_seed();
     guidance.additive = additive_ && !resamples();
     guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, x0, goals, "planning.reward"); };
     if (resamples()) {
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
-      return particles.x.index({at::arange(worlds_, winner.options()), winner});
+      return particles.x.index({at::arange(draws_.worlds(), winner.options()), winner});
     }
     if (!sampler_) sampler_.emplace(trained_.model, trained_.diffusion, trained_.sampling.sampler, std::move(guidance));
-    sampler_->set_seed(seed(Draw::branches, first_world_));
+    sampler_->set_seed(draws_.branch_seed());
     return sampler_->sample(steps, input, row_observer()).x;
   }
 
@@ -224,10 +196,10 @@ class ForcingPlanner final : public Policy {
 
   Tensor best(const Tensor& x, const Tensor& goals) const {
     const int64_t C = config_.candidates;
-    if (x.size(0) == worlds_ && C == 1) return x;
+    if (x.size(0) == draws_.worlds() && C == 1) return x;
     const Tensor values = value(choice_, x, goals, "planning.choice");
     if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
-    const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
+    const Tensor winner = values.view({draws_.worlds(), C}).argmax(1) + at::arange(draws_.worlds(), at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
 
@@ -239,8 +211,7 @@ class ForcingPlanner final : public Policy {
   bool configured_;  // reward_ is
   PlanObserver observer_;
   at::Device device_;
-  int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;
-  uint64_t seed_ = 0;
+  WorldDraws draws_;
   std::optional<GuidedSampler> sampler_;
   Tensor goals_;    // [B C, 2] on the device
   Tensor last_x0_;  // [B C, T, token...] of the last plan, for warm starts
