@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
 
 #include "config/model_weights.hpp"
 #include "config/run_folder.hpp"
@@ -72,14 +76,37 @@ TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, co
   return trained;
 }
 
+namespace {
+
+// A plan read with other units than those of the training would be nonsense without a sign of it.
+void check_normalizer(const TrainedModel& trained) {
+  const auto* data = std::get_if<Maze2dDataConfig>(&trained.config.data);
+  const auto expected = data ? known_normalizer(*data) : std::nullopt;
+  if (!expected) return;
+  const auto equal = [](const std::vector<double>& a, const std::vector<double>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](double x, double y) { return std::abs(x - y) <= 1e-9 * (1 + std::abs(x)); });
+  };
+  const auto check = [&](const char* what, const std::vector<double>& of_config, const std::vector<double>& of_run) {
+    if (!equal(of_config, of_run))
+      throw ConfigError(fmt::format("{}: trained with the {} [{}] of a frame; expected those of data.task and data.normalizer, [{}]",
+                                    trained.weights.string(), what, fmt::join(of_run, ", "), fmt::join(of_config, ", ")));
+  };
+  check("means", expected->mean, trained.spec.frame_mean);
+  check("deviations", expected->std, trained.spec.frame_std);
+}
+
+}  // namespace
+
 std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer) {
+  check_normalizer(trained);
+  if (!maze2d_source(trained.config.data))
+    throw ConfigError(trained.weights.string() +
+                      ": expected a model of trajectories (data.type maze2d or maze2d_paths) for a planner, got other data");
   PlanningConfig config = ForcingPlannerConfig{};
   if (trained.config.planning)
     config = *trained.config.planning;
   else if (std::holds_alternative<Maze2dPathsConfig>(trained.config.data))
     config = DiffuserPlannerConfig{};
-  else if (!std::holds_alternative<Maze2dDataConfig>(trained.config.data))
-    throw ConfigError(trained.weights.string() + ": expected a model of trajectories (data.type maze2d or maze2d_paths) for a planner, got other data");
   const auto* network = std::get_if<MlpGruConfig>(&trained.config.model);
   if (std::holds_alternative<ForcingPlannerConfig>(config) && network && network->latent_init != LatentInit::encoded)
     throw ConfigError(fmt::format("{}: model.latent_init: expected encoded for a planner, whose plans start where the world is, got {}",

@@ -26,6 +26,18 @@ void check(const Maze2dDataConfig& config) {
                             std.size() == 2 ? "others" : std::to_string(std.size())));
 }
 
+FrameNormalizer normalizer_of(const Maze2dDataConfig& config, const Maze2dStatistics& statistics) {
+  FrameNormalizer normalizer{{statistics.mean.begin(), statistics.mean.end()}, {statistics.std.begin(), statistics.std.end()}};
+  normalizer.mean.insert(normalizer.mean.end(), statistics.action_mean.begin(), statistics.action_mean.end());
+  normalizer.std.insert(normalizer.std.end(), statistics.action_std.begin(), statistics.action_std.end());
+  for (size_t i = 0; i < config.action_std.size(); ++i) normalizer.std[4 + i] = config.action_std[i];
+  if (config.reward) {
+    normalizer.mean.push_back(statistics.reward_mean);
+    normalizer.std.push_back(statistics.reward_std);
+  }
+  return normalizer;
+}
+
 class Maze2dWindows final : public Dataset {
  public:
   Maze2dWindows(const Maze2dDataConfig& config, Split split) : config_(config), split_(split) {
@@ -87,29 +99,16 @@ class Maze2dWindows final : public Dataset {
   std::string source() const { return config_.name(); }
 
   void set_normalizer(const OfflineData& all, int64_t training_rows) {
-    Maze2dStatistics statistics;
-    if (config_.normalizer == Maze2dNormalizer::published) {
-      try {
-        statistics = published_statistics(task_of(config_).layout);
-      } catch (const Error& error) {
-        throw Error(std::string("data.normalizer: ") + error.what());
-      }
-    } else {
+    auto normalizer = known_normalizer(config_);
+    if (!normalizer) {
       OfflineData part;
       part.observations = all.observations.slice(0, 0, training_rows);
       part.actions = all.actions.slice(0, 0, training_rows);
       part.rewards = all.rewards.slice(0, 0, training_rows);
-      statistics = maze2d_statistics(part);
+      normalizer = normalizer_of(config_, maze2d_statistics(part));
     }
-    mean_.assign(statistics.mean.begin(), statistics.mean.end());
-    mean_.insert(mean_.end(), statistics.action_mean.begin(), statistics.action_mean.end());
-    std_.assign(statistics.std.begin(), statistics.std.end());
-    std_.insert(std_.end(), statistics.action_std.begin(), statistics.action_std.end());
-    for (size_t i = 0; i < config_.action_std.size(); ++i) std_[4 + i] = config_.action_std[i];
-    if (config_.reward) {
-      mean_.push_back(statistics.reward_mean);
-      std_.push_back(statistics.reward_std);
-    }
+    mean_ = std::move(normalizer->mean);
+    std_ = std::move(normalizer->std);
     for (size_t i = 0; i < std_.size(); ++i)
       if (!(std_[i] > 0))
         throw Error(fmt::format("{}: expected numbers that differ in entry {} of the frames, got equal ones", source(), i));
@@ -124,6 +123,16 @@ class Maze2dWindows final : public Dataset {
 };
 
 }  // namespace
+
+std::optional<FrameNormalizer> known_normalizer(const Maze2dDataConfig& config) {
+  if (config.normalizer != Maze2dNormalizer::published) return std::nullopt;
+  const Maze2dTask& task = task_of(config);
+  try {
+    return normalizer_of(config, published_statistics(task.layout));
+  } catch (const Error& error) {
+    throw Error(std::string("data.normalizer: ") + error.what());
+  }
+}
 
 std::shared_ptr<const Dataset> make(const Maze2dDataConfig& config, Split split) { return std::make_shared<Maze2dWindows>(config, split); }
 

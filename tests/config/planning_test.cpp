@@ -147,6 +147,11 @@ TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
   make_planner(trained_of("maze2d_umaze.yaml", with(with(own, "planning.reward.learned=1"), "data.reward=true")));
   EXPECT_EQ(error(trained_of("maze2d_umaze.yaml", with(small, "model.latent_init=zero"))),
             "model.safetensors: model.latent_init: expected encoded for a planner, whose plans start where the world is, got zero");
+  TrainedModel other = forcing;  // a run's own statistics say what its tokens mean, whatever its configuration is changed to
+  std::get<Maze2dDataConfig>(other.config.data).action_std = {2, 2};
+  EXPECT_EQ(error(other),
+            "model.safetensors: trained with the deviations [0.899722, 0.709316, 2.21286, 2.46817, 0.704347, 0.750625] of a frame; expected "
+            "those of data.task and data.normalizer, [0.899722, 0.709316, 2.21286, 2.46817, 2, 2]");
   TrainedModel video = forcing;
   video.config.data = MazeVideoConfig{};
   EXPECT_EQ(error(video),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "diffusion_forcing/core/enum_names.hpp"
@@ -46,5 +47,12 @@ struct Maze2dDataConfig : Maze2dSource {
 // normalisation, and the frame's mask is 0. init is row i's observation. Entries of frames and init are (raw - DataSpec::frame_mean) /
 // DataSpec::frame_std.
 std::shared_ptr<const Dataset> make(const Maze2dDataConfig& config, Split split);
+
+// Mean and deviation of the entries of a frame.
+struct FrameNormalizer {
+  std::vector<double> mean, std;
+};
+// That of a configuration whose rows need not be read: nothing with normalizer `data`.
+std::optional<FrameNormalizer> known_normalizer(const Maze2dDataConfig& config);
 
 }  // namespace df
