@@ -1,4 +1,4 @@
-# cmake --install: the library, its headers and package configuration, the programs and the configs.
+# cmake --install: the library, its headers and package configuration, the programs, the configs and the trained models.
 #
 # The installed tree can be moved as a whole: programs find the library by $ORIGIN/../lib. LibTorch is not copied; it is found by the absolute
 # path that it had when this was built. Where it has moved since, LD_LIBRARY_PATH=<its torch/lib folder> tells the programs.
@@ -25,6 +25,9 @@ endif()
 install(DIRECTORY include/diffusion_forcing DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 if(EXISTS ${PROJECT_SOURCE_DIR}/configs)
   install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/diffusion_forcing FILES_MATCHING PATTERN "*.yaml")
+endif()
+if(EXISTS ${PROJECT_SOURCE_DIR}/assets)
+  install(DIRECTORY assets DESTINATION ${CMAKE_INSTALL_DATADIR}/diffusion_forcing)
 endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

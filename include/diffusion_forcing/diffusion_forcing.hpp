@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What most users need: experiments and procedures, models and sampling, data and media.
+// What most users need: experiments and procedures, models and sampling, data and media, mazes and planners.
 #pragma once
 
 #include "diffusion_forcing/config/experiment.hpp"
@@ -14,9 +14,14 @@
 #include "diffusion_forcing/data/video_tokens.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
 #include "diffusion_forcing/diffusion/loss.hpp"
+#include "diffusion_forcing/environments/maze2d.hpp"
+#include "diffusion_forcing/environments/maze2d_task.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/planning/episodes.hpp"
+#include "diffusion_forcing/planning/planner.hpp"
+#include "diffusion_forcing/planning/waypoint_policy.hpp"
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/checkpoint.hpp"

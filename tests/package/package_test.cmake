@@ -37,6 +37,12 @@ if(EXISTS ${config})
   endif()
 endif()
 
+execute_process(COMMAND ${folder}/build/example_plan_by_own_reward WORKING_DIRECTORY ${folder}/moved/${DATADIR}/diffusion_forcing
+                RESULT_VARIABLE status)  # it loads assets/maze2d_umaze
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "example_plan_by_own_reward failed (${status})")
+endif()
+
 foreach(program IN LISTS PROGRAMS)
   run(${folder}/moved/${BINDIR}/${program} --version)
 endforeach()
