@@ -9,6 +9,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <exception>
 #include <functional>
 #include <string>
@@ -25,11 +26,19 @@ inline std::atomic<bool>& stop_flag() {
   return flag;
 }
 
-// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second one kills.
+// The first Ctrl-C (or SIGTERM) asks for an orderly end, another one kills. Not in the first second: timeout(1), make and schedulers signal
+// the program and its process group, so it hears the same wish twice.
 inline void catch_signals() {
   const auto handler = [](int signal) {
-    stop_flag() = true;
-    std::signal(signal, SIG_DFL);
+    static std::atomic<std::time_t> asked{0};
+    std::timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!stop_flag().exchange(true)) {
+      asked = now.tv_sec;
+    } else if (now.tv_sec > asked + 1) {
+      std::signal(signal, SIG_DFL);
+      std::raise(signal);
+    }
   };
   std::signal(SIGINT, handler);
   std::signal(SIGTERM, handler);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/tensor.hpp"
 
 namespace df::bench {
 

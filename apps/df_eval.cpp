@@ -122,10 +122,11 @@ df::RolloutConfig sampling_of(const Arguments& arguments, const df::TrainedModel
   return config.sampling;
 }
 
-// Folder names, told apart by their parents where two are equal.
+// Folder names (a file model.safetensors says nothing, its folder does), told apart by their parents where two are equal.
 template <class Named>
 std::string name_of(const fs::path& checkpoint, const std::vector<Named>& others) {
   auto path = fs::weakly_canonical(checkpoint);
+  if (path.extension() == ".safetensors" && path.has_parent_path()) path = path.parent_path();
   std::string name = path.filename().string();
   const auto taken = [&] { return std::any_of(others.begin(), others.end(), [&](const auto& other) { return other.name == name; }); };
   while (taken() && path.has_relative_path()) {

@@ -80,6 +80,10 @@ std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver o
     config = DiffuserPlannerConfig{};
   else if (!std::holds_alternative<Maze2dDataConfig>(trained.config.data))
     throw ConfigError(trained.weights.string() + ": expected a model of trajectories (data.type maze2d or maze2d_paths) for a planner, got other data");
+  const auto* network = std::get_if<MlpGruConfig>(&trained.config.model);
+  if (std::holds_alternative<ForcingPlannerConfig>(config) && network && network->latent_init != LatentInit::encoded)
+    throw ConfigError(fmt::format("{}: model.latent_init: expected encoded for a planner, whose plans start where the world is, got {}",
+                                  trained.weights.string(), enum_name(network->latent_init)));
   return with_config_errors(
       [&] { return make_planner(config, {*trained.model, trained.diffusion, trained.spec, trained.config.sampling}, std::move(observer)); });
 }

@@ -12,7 +12,8 @@ namespace df {
 
 namespace {
 
-constexpr int64_t frame_size = 6;  // x, y, vx, vy, ax, ay
+// Entries of a frame: x, y, vx, vy, ax, ay and, if asked for, the reward.
+int64_t frame_size(const Maze2dDataConfig& config) { return config.reward ? 7 : 6; }
 
 void check(const Maze2dDataConfig& config) {
   data::check_at_least(config.frame_stack, 1, "frame_stack");
@@ -38,16 +39,17 @@ class Maze2dWindows final : public Dataset {
                               split == Split::train ? "rows" : "held_out", config.horizon, enum_name(split), rows_, all.rows()));
     set_normalizer(all, split_rows(all.rows(), config.held_out, Split::train).end);
     const Tensor observations = all.observations.slice(0, begin, end), actions = all.actions.slice(0, begin, end);
-    const Tensor after = at::cat({observations.slice(0, 1), at::zeros({1, 4})});
+    std::vector<Tensor> entries = {at::cat({observations.slice(0, 1), at::zeros({1, 4})}), actions};
+    if (config.reward) entries.push_back(at::cat({all.rewards.slice(0, begin + 1, end), at::zeros({1})}).unsqueeze(1));
     const Tensor mean = at::tensor(mean_, at::kFloat), std = at::tensor(std_, at::kFloat);
-    frames_ = at::cat({after, actions}, 1).sub_(mean).div_(std);
+    frames_ = at::cat(entries, 1).sub_(mean).div_(std);
     first_ = (observations[0] - mean.slice(0, 0, 4)) / std.slice(0, 0, 4);
-    padding_ = -mean.slice(0, 0, 4) / std.slice(0, 0, 4);
+    padding_ = -mean / std;
   }
 
   DataSpec spec() const override {
     DataSpec spec;
-    spec.token.token_shape = {config_.frame_stack * frame_size};
+    spec.token.token_shape = {config_.frame_stack * frame_size(config_)};
     spec.token.frame_stack = config_.frame_stack;
     spec.token.init_shape = {4};
     spec.tokens = config_.horizon / config_.frame_stack;
@@ -65,9 +67,11 @@ class Maze2dWindows final : public Dataset {
     if (index + frames > rows_)
       throw Error(fmt::format("{}: window {}: expected {} rows from there on, got {}", source(), index, frames, rows_ - index));
     const Tensor window = frames_.narrow(0, index, frames).clone();
-    window[frames - 1].narrow(0, 0, 4).copy_(padding_);
+    const Tensor last = window[frames - 1];
+    last.narrow(0, 0, 4).copy_(padding_.narrow(0, 0, 4));
+    if (config_.reward) last.narrow(0, 6, 1).copy_(padding_.narrow(0, 6, 1));
     Batch batch;
-    batch.x = window.view({frames / config_.frame_stack, config_.frame_stack * frame_size});
+    batch.x = window.view({frames / config_.frame_stack, config_.frame_stack * frame_size(config_)});
     batch.mask = at::ones({frames});
     batch.mask[frames - 1] = 0;
     batch.init = index == 0 ? first_ : frames_[index - 1].slice(0, 0, 4);
@@ -102,6 +106,10 @@ class Maze2dWindows final : public Dataset {
     std_.assign(statistics.std.begin(), statistics.std.end());
     std_.insert(std_.end(), statistics.action_std.begin(), statistics.action_std.end());
     for (size_t i = 0; i < config_.action_std.size(); ++i) std_[4 + i] = config_.action_std[i];
+    if (config_.reward) {
+      mean_.push_back(statistics.reward_mean);
+      std_.push_back(statistics.reward_std);
+    }
     for (size_t i = 0; i < std_.size(); ++i)
       if (!(std_[i] > 0))
         throw Error(fmt::format("{}: expected numbers that differ in entry {} of the frames, got equal ones", source(), i));
@@ -110,9 +118,9 @@ class Maze2dWindows final : public Dataset {
   Maze2dDataConfig config_;
   Split split_;
   int64_t rows_ = 0;
-  std::vector<double> mean_, std_;  // [6]
-  Tensor frames_;                   // [rows, 6] normalised: the observation after each row, its action
-  Tensor first_, padding_;          // [4] normalised: the first row's observation, zeros
+  std::vector<double> mean_, std_;  // [D]
+  Tensor frames_;                   // [rows, D] normalised: the observation after each row, its action, the observation's reward
+  Tensor first_, padding_;          // normalised: the first row's observation [4], zeros [D]
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -29,9 +30,12 @@ class DiffuserPlanner final : public Policy {
     const auto& spec = trained_.spec;
     const Shape token = trained_.model.token_shape();
     if (token.size() != 2 || token[1] != 6 || trained_.model.condition_dim() != 8 || spec.frame_mean.size() != 6)
-      throw Error(fmt::format("planner: expected a Diffuser model (one token of [H, 6], condition of 8 numbers), got tokens {} and {} numbers",
-                              to_string(token), trained_.model.condition_dim()));
+      throw Error(
+          fmt::format("planner: expected a Diffuser model (one token of [H, 6], condition of 8 numbers), got tokens {} and {} numbers",
+                      to_string(token), trained_.model.condition_dim()));
     if (config_.open_loop < 0) throw Error(fmt::format("planning.open_loop: expected at least 0, got {}", config_.open_loop));
+    for (const auto& [key, gain] : {std::pair{"p", config_.p}, {"d", config_.d}})
+      if (!std::isfinite(gain)) throw Error(fmt::format("planning.{}: expected a finite number, got {}", key, gain));
     horizon_ = token[0];
     mean_ = at::tensor(spec.frame_mean, at::kDouble);
     std_ = at::tensor(spec.frame_std, at::kDouble);

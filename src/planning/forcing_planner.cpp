@@ -22,14 +22,20 @@ namespace df {
 
 namespace {
 
-enum class Draw : uint64_t { tokens, cells, branches, warm };
+enum class Draw : uint64_t { tokens, cells, branches };
 
 class ForcingPlanner final : public Policy {
  public:
   ForcingPlanner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward, PlanObserver observer)
-      : config_(config), trained_(trained), codec_(trained.spec), reward_(reward ? reward : make_plan_reward(config.reward)),
-        choice_(reward ? reward : make_plan_reward(config.choice)),
-        observer_(std::move(observer)), device_(trained.model.device()) {
+      : config_(config),
+        trained_(trained),
+        codec_(trained.spec),
+        additive_(!reward && config.reward.dynamics == 0),
+        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward")),
+        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice")),
+        configured_(!reward),
+        observer_(std::move(observer)),
+        device_(trained.model.device()) {
     check();
     codec_.to(device_);
   }
@@ -77,27 +83,36 @@ class ForcingPlanner final : public Policy {
     const auto require = [](bool good, const char* key, const std::string& expected, auto got) {
       if (!good) throw Error(fmt::format("planning.{}: expected {}, got {}", key, expected, got));
     };
+    const std::string no_rewards = "0 for a model without predicted rewards (data.reward: false)";
     const int64_t F = codec_.frame_stack();
-    require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F), config_.horizon);
+    require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F),
+            config_.horizon);
     require(config_.open_loop >= 1, "open_loop", "at least 1", config_.open_loop);
     require(config_.candidates >= 1, "candidates", "at least 1", config_.candidates);
     const int64_t K = trained_.diffusion.config.levels;
-    require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K), config_.warm_start);
+    require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K),
+            config_.warm_start);
     require(config_.warm_start == 0 || config_.open_loop % F == 0, "open_loop",
             fmt::format("a multiple of data.frame_stack {} with a warm start, which shifts whole tokens", F), config_.open_loop);
-    require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates", "1 with resampling, which chooses by itself",
-            config_.candidates);
-    require(std::isfinite(config_.p) && std::isfinite(config_.d), "p", "finite gains", config_.p);
-    for (const auto& [name, reward] : {std::pair("reward", config_.reward), std::pair("choice", config_.choice)})
-      require(reward.learned == 0 || codec_.has_reward(), fmt::format("{}.learned", name).c_str(), "0 for a model without predicted rewards (data.reward: false)",
-              reward.learned);
+    require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates",
+            "1 with resampling, which chooses by itself", config_.candidates);
+    require(std::isfinite(config_.p), "p", "a finite number", config_.p);
+    require(std::isfinite(config_.d), "d", "a finite number", config_.d);
+    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
+    require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
     const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
                              trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
-    if (!matrix_kind) throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
+    if (!matrix_kind)
+      throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
+    const PlanRewardConfig& r = config_.reward;
+    const bool climbs = r.distance != 0 || r.dense != 0 || r.stay != 0 || r.learned != 0 || r.action != 0 || r.dynamics != 0;
+    if (guided() && !resamples() && configured_ && !climbs)
+      throw Error(
+          "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
   }
 
-  bool guided() const { return config_.guidance.scale > 0; }
+  bool guided() const { return config_.guidance.scale != 0; }
   bool resamples() const { return guided() && config_.guidance.form == GuidanceForm::resample; }
   uint64_t seed(Draw draw, int64_t world) const {
     return derive_seed(seed_, {static_cast<uint64_t>(draw), static_cast<uint64_t>(world), static_cast<uint64_t>(plans_made_)});
@@ -113,7 +128,8 @@ class ForcingPlanner final : public Policy {
 
   SchedulingMatrix matrix(int64_t tokens, int64_t warm_tokens) const {
     const auto& s = trained_.sampling;
-    SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens, ladder(trained_.diffusion.config.levels, s.steps), s.slope);
+    SchedulingMatrix full = make_matrix(enum_value<MatrixKind>(s.schedule, "sampling.schedule"), tokens,
+                                        ladder(trained_.diffusion.config.levels, s.steps), s.slope);
     if (warm_tokens == 0) return full;
     // Tokens that start warm join their column where it comes down to their level; rows in which nothing moves any more are left out.
     SchedulingMatrix warm{0, tokens, {}};
@@ -146,8 +162,8 @@ class ForcingPlanner final : public Policy {
       if (warm > 0) {
         const Tensor k = at::full({rest.size(0), warm}, config_.warm_start, at::TensorOptions(at::kLong).device(device_));
         const double clip = trained_.diffusion.config.clip_noise;
-        input.x.narrow(1, 0, warm).copy_(
-            add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
+        input.x.narrow(1, 0, warm)
+            .copy_(add_noise(trained_.diffusion.schedule, rest.narrow(1, 0, warm), k, input.x.narrow(1, 0, warm).clamp(-clip, clip)));
       }
     }
     input.z = trained_.model.initial_latent(worlds_ * C, codec_.observation(states));
@@ -187,10 +203,9 @@ class ForcingPlanner final : public Policy {
     Guidance guidance;
     guidance.config = config_.guidance;
     guidance.seed = seed(Draw::branches, first_world_);
-    guidance.additive = true;  // a reward of frames is a sum over them
-    guidance.reward = [reward = reward_, codec = codec_, goals = goals_](const Tensor& x0) { return reward(codec.frames(x0), goals); };
+    guidance.additive = additive_ && !resamples();
+    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, x0, goals, "planning.reward"); };
     if (resamples()) {
-      guidance.additive = false;
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
       return particles.x.index({at::arange(worlds_, winner.options()), winner});
@@ -200,11 +215,18 @@ class ForcingPlanner final : public Policy {
     return sampler_->sample(steps, input, row_observer()).x;
   }
 
+  // Rewards [N] of tokens [N, T, token...].
+  Tensor value(const PlanReward& reward, const Tensor& x, const Tensor& goals, const char* name) const {
+    const Tensor values = reward(codec_.frames(x), goals);
+    check_shape(values, name, {x.size(0)});
+    return values;
+  }
+
   Tensor best(const Tensor& x, const Tensor& goals) const {
     const int64_t C = config_.candidates;
     if (x.size(0) == worlds_ && C == 1) return x;
-    const Tensor values = choice_(codec_.frames(x), goals);
-    check_shape(values, "planning.choice", {x.size(0)});
+    const Tensor values = value(choice_, x, goals, "planning.choice");
+    if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
     const Tensor winner = values.view({worlds_, C}).argmax(1) + at::arange(worlds_, at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
@@ -212,14 +234,16 @@ class ForcingPlanner final : public Policy {
   ForcingPlannerConfig config_;
   PlannerModel trained_;
   FrameCodec codec_;
+  bool additive_;  // the reward is a sum over tokens: the configured one, but for leaps between them
   PlanReward reward_, choice_;
+  bool configured_;  // reward_ is
   PlanObserver observer_;
   at::Device device_;
   int64_t worlds_ = 0, first_world_ = 0, plans_made_ = 0;
   uint64_t seed_ = 0;
   std::optional<GuidedSampler> sampler_;
-  Tensor goals_;     // [B C, 2] on the device
-  Tensor last_x0_;   // [B C, T, token...] of the last plan, for warm starts
+  Tensor goals_;    // [B C, 2] on the device
+  Tensor last_x0_;  // [B C, T, token...] of the last plan, for warm starts
   std::optional<TrackedPlan> tracked_;
 };
 

@@ -17,12 +17,18 @@ Tensor table(const std::vector<double>& values) { return at::tensor(values, at::
 
 }  // namespace
 
-FrameCodec::FrameCodec(const DataSpec& spec) : frame_stack_(spec.token.frame_stack), frame_size_(static_cast<int64_t>(spec.frame_mean.size())) {
+FrameCodec::FrameCodec(const DataSpec& spec)
+    : frame_stack_(spec.token.frame_stack), frame_size_(static_cast<int64_t>(spec.frame_mean.size())) {
   if (frame_size_ != 6 && frame_size_ != 7)
-    throw Error(fmt::format("planner: expected frames of 6 numbers (observation, action), or 7 with a reward, each with mean and deviation; got {}",
-                            frame_size_));
-  if (spec.token.token_shape != Shape{frame_stack_ * frame_size_} || spec.frame_std.size() != spec.frame_mean.size())
-    throw Error(fmt::format("planner: expected tokens of {} frames of {} numbers, got {}", frame_stack_, frame_size_, to_string(spec.token.token_shape)));
+    throw Error(
+        fmt::format("planner: expected frames of 6 numbers (observation, action), or 7 with a reward, each with mean and deviation; got {}",
+                    frame_size_));
+  if (spec.frame_std.size() != spec.frame_mean.size())
+    throw Error(fmt::format("planner: expected a mean and a deviation for each of {} numbers, got {} deviations", frame_size_,
+                            spec.frame_std.size()));
+  if (spec.token.token_shape != Shape{frame_stack_ * frame_size_})
+    throw Error(fmt::format("planner: expected tokens of {} frames of {} numbers, got {}", frame_stack_, frame_size_,
+                            to_string(spec.token.token_shape)));
   mean_ = table(spec.frame_mean);
   std_ = table(spec.frame_std);
 }

@@ -19,9 +19,9 @@ Tensor length(const Tensor& v) { return (v.square().sum(-1) + 1e-12).sqrt(); }
 
 }  // namespace
 
-void validate(const PlanRewardConfig& config) {
-  const auto check = [](double value, const char* key) {
-    if (!std::isfinite(value)) throw Error(fmt::format("planning.reward.{}: expected a finite number, got {}", key, value));
+void validate(const PlanRewardConfig& config, const std::string& section) {
+  const auto check = [&](double value, const char* key) {
+    if (!std::isfinite(value)) throw Error(fmt::format("{}.{}: expected a finite number, got {}", section, key, value));
   };
   check(config.distance, "distance");
   check(config.dense, "dense");
@@ -32,9 +32,9 @@ void validate(const PlanRewardConfig& config) {
   check(config.dynamics, "dynamics");
 }
 
-PlanReward make_plan_reward(const PlanRewardConfig& config) {
-  validate(config);
-  return [config](const Tensor& frames, const Tensor& goals) {
+PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section) {
+  validate(config, section);
+  return [config, section](const Tensor& frames, const Tensor& goals) {
     check_shape(frames, "planned frames", {goals.size(0), -1, -1});
     const Tensor distance = length(frames.narrow(2, 0, 2) - goals.unsqueeze(1));  // [B, F]
     Tensor total = at::zeros({frames.size(0)}, frames.options());
@@ -42,19 +42,19 @@ PlanReward make_plan_reward(const PlanRewardConfig& config) {
     if (config.distance != 0) add(-config.distance, distance);
     if (config.dense != 0) add(config.dense, (-distance).exp());
     if (config.sparse != 0) add(config.sparse, (distance <= maze2d_goal_radius).to(frames.scalar_type()));
-    if (config.stay != 0)
-      add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
+    if (config.stay != 0) add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
     if (config.learned != 0) {
       if (frames.size(2) < 7)
-        throw Error("planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got " +
-                    fmt::format("{}", config.learned));
+        throw Error(fmt::format("{}.learned: expected 0 for a model without predicted rewards (data.reward: false), got {}", section,
+                                config.learned));
       add(config.learned, frames.select(2, 6));
     }
     if (config.action != 0) add(-config.action, (frames.narrow(2, 4, 2).abs() - 1).clamp_min(0).square().sum(2));
     if (config.dynamics != 0 && frames.size(1) > 1) {
       const int64_t F = frames.size(1);
-      const Tensor leap = (frames.narrow(1, 1, F - 1).narrow(2, 0, 2) - frames.narrow(1, 0, F - 1).narrow(2, 0, 2)) / maze2d_seconds_a_step -
-                          frames.narrow(1, 1, F - 1).narrow(2, 2, 2);
+      const Tensor leap =
+          (frames.narrow(1, 1, F - 1).narrow(2, 0, 2) - frames.narrow(1, 0, F - 1).narrow(2, 0, 2)) / maze2d_seconds_a_step -
+          frames.narrow(1, 1, F - 1).narrow(2, 2, 2);
       add(-config.dynamics, leap.square().sum(2));
     }
     return total;

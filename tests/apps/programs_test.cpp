@@ -85,7 +85,7 @@ TEST_F(Programs, AnInterruptSavesAndSaysHowToGoOn) {
   const std::string run_folder = path("run"), log = path("log");
   const auto outcome = shell(program("df-train") + tiny + " --set training.steps=1000000 --out " + run_folder + " >" + log +
                              " 2>&1 & pid=$!; for i in $(seq 600); do [ -s " + run_folder +
-                             "/metrics.jsonl ] && break; sleep 0.1; done; kill -INT $pid; wait $pid");
+                             "/metrics.jsonl ] && break; sleep 0.1; done; kill -INT $pid; sleep 0.02; kill -INT $pid; wait $pid");  // twice, as timeout(1) does
   const std::string text = read_file(log);
   EXPECT_EQ(outcome.code, 130) << text;
   EXPECT_NE(text.find("go on with: df-train --resume --out " + run_folder), std::string::npos) << text;

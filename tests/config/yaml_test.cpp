@@ -133,7 +133,7 @@ TEST(Yaml, UnknownAndDuplicateKeys) {
             "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, clip_x0, cpu_workers, "
             "precision, unchanged, finished, stabilization");
   EXPECT_EQ(error_of_yaml("colour: red"),
-            "a.yaml:1: colour: unknown key; known keys: name, seed, data, model, diffusion, training, sampling");
+            "a.yaml:1: colour: unknown key; known keys: name, seed, data, model, diffusion, training, sampling, planning");
   EXPECT_EQ(error_of_yaml("seed: 1\nname: a\nseed: 2\n"), "a.yaml:3: seed: duplicate key, first at a.yaml:1");
   EXPECT_EQ(error_of_yaml("data:\n  type: maze_video\n  cells: 7\n  cells: 8\n"), "a.yaml:4: data.cells: duplicate key, first at a.yaml:3");
   EXPECT_EQ(error_of_yaml("a: &a {x: 1}\n<<: *a\n").substr(0, 23), "a.yaml:1: a: unknown ke");
@@ -187,7 +187,7 @@ TEST(Yaml, WrongOverrides) {
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed=-3"}), "command line: seed: expected a 64-bit integer of 0 or more, got '-3'");
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed="}), "command line: seed: expected a 64-bit integer of 0 or more, got nothing");
   EXPECT_EQ(error_of_yaml("seed: 1", {"tarining.steps=3"}),
-            "command line: tarining: unknown key; did you mean 'training'? known keys: name, seed, data, model, diffusion, training, sampling");
+            "command line: tarining: unknown key; did you mean 'training'? known keys: name, seed, data, model, diffusion, training, sampling, planning");
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed=[1"}).substr(0, 30), "command line: not valid YAML: ");
 }
 

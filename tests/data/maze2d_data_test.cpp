@@ -144,6 +144,30 @@ TEST_F(Maze2dWindows, TokensHoldTheNextObservationAndTheAction) {
   EXPECT_EQ(error_of([&] { set->get(741); }), "maze2d-umaze-v1: expected a window in 0 .. 740, got 741");
 }
 
+TEST_F(Maze2dWindows, RewardsAreThoseOfTheFramesObservations) {
+  config_.rows = 4000;
+  const auto plain = make(config_, Split::train);
+  config_.reward = true;
+  const auto set = make(config_, Split::train);
+  const OfflineData data = load_maze2d(config_);
+  const DataSpec spec = set->spec();
+  EXPECT_EQ(spec.token.token_shape, (Shape{70}));
+  EXPECT_EQ(spec.frame_mean[6], 0.081254);
+  EXPECT_EQ(spec.frame_std[6], 0.27322);
+  const int64_t i = data.rewards.nonzero()[0].item<int64_t>() - 30;  // the goal is reached within the window
+  ASSERT_GE(i, 0);
+  const Tensor frames = set->get(i).x.view({60, 7}), reward = frames.select(1, 6).to(at::kDouble) * 0.27322 + 0.081254;
+  EXPECT_TRUE(identical(frames.slice(1, 0, 6).contiguous(), plain->get(i).x.view({60, 6})));
+  EXPECT_LT((reward.slice(0, 0, 59) - data.rewards.slice(0, i + 1, i + 60)).abs().max().item<double>(), 1e-6);
+  EXPECT_LT(reward[59].abs().item<double>(), 1e-6);  // unknown, as the observation
+  EXPECT_GT(reward.max().item<double>(), 0.99);
+  EXPECT_TRUE(identical(set->get(i).init, plain->get(i).init));
+  EXPECT_EQ(make(config_, Split::validation)->get(3).x.size(1), 70);
+  config_.normalizer = Maze2dNormalizer::data;
+  EXPECT_NEAR(make(config_, Split::train)->spec().frame_mean[6], data.rewards.slice(0, 0, 3200).to(at::kDouble).mean().item<double>(),
+              1e-9);
+}
+
 TEST_F(Maze2dWindows, GeneratedDataAreKept) {
   make(config_, Split::train);
   const auto file = folder_.path() / "maze2d-umaze-v1_rows1000_seed0_v1.hdf5";

@@ -25,6 +25,7 @@ struct Maze2dDataConfig : Maze2dSource {
   static constexpr const char* type = "maze2d";
   int64_t horizon = 300;     // frames of a window
   int64_t frame_stack = 10;  // frames a token; divides `horizon`
+  bool reward = false;       // a seventh number a frame, for planners that are guided by the model's own estimate
   Maze2dNormalizer normalizer = Maze2dNormalizer::published;
   std::vector<double> action_std;  // replaces the normaliser's, two numbers; empty: does not
   double held_out = 0.02;          // share of the walk, at its end, kept for validation
@@ -33,15 +34,17 @@ struct Maze2dDataConfig : Maze2dSource {
     Maze2dSource::visit(v);
     v("horizon", horizon, "frames of a window");
     v("frame_stack", frame_stack, "frames a token");
+    v("reward", reward, "a seventh number a frame: the reward of its observation");
     v("normalizer", normalizer, "published: D4RL's statistics; data: those of the rows");
     v("action_std", action_std, "two numbers in place of the normaliser's, or none");
     v("held_out", held_out, "share of the walk kept for validation");
   }
 };
 
-// Window i is rows i .. i + horizon - 1 of its split. Frame f holds the observation after row i + f and that row's action, 6 numbers; the
-// last frame's observation is not part of the window: it is zero before normalisation, and the frame's mask is 0. init is row i's
-// observation. Entries of frames and init are (raw - DataSpec::frame_mean) / DataSpec::frame_std.
+// Window i is rows i .. i + horizon - 1 of its split. Frame f holds the observation after row i + f and that row's action, 6 numbers, and,
+// if asked for, the reward of that observation; the last frame's observation and reward are not part of the window: they are zero before
+// normalisation, and the frame's mask is 0. init is row i's observation. Entries of frames and init are (raw - DataSpec::frame_mean) /
+// DataSpec::frame_std.
 std::shared_ptr<const Dataset> make(const Maze2dDataConfig& config, Split split);
 
 }  // namespace df

@@ -11,9 +11,9 @@ namespace df {
 
 struct DiffuserPlannerConfig {
   static constexpr const char* type = "diffuser";
-  int64_t open_loop = 0;                       // steps between two plans; 0: one plan an episode, as published
-  Execution execution = Execution::tracking;   // `actions` is the published "diffused action" row
-  double p = 1.0, d = 1.0;                     // tracking: action = p (planned position - position) + d (planned velocity - velocity)
+  int64_t open_loop = 0;                      // steps between two plans; 0: one plan an episode, as published
+  Execution execution = Execution::tracking;  // `actions` is the published "diffused action" row
+  double p = 1.0, d = 1.0;                    // tracking: action = p (planned position - position) + d (planned velocity - velocity)
   template <class V>
   void visit(V&& v) {
     v("open_loop", open_loop, "steps between two plans, 0: one plan an episode");
@@ -23,8 +23,8 @@ struct DiffuserPlannerConfig {
   }
 };
 
-// The model is a temporal_unet on data maze2d_paths: one token of H frames (observation, action), with start and goal as its condition. Where
-// the plan ends, its last position is held at rest; planned actions are followed by - velocity. Throws df::Error for other models.
+// The model is a temporal_unet on data maze2d_paths: one token of H frames (observation, action), with start and goal as its condition.
+// Where the plan ends, its last position is held at rest; planned actions are followed by - velocity. Throws df::Error for other models.
 std::unique_ptr<Policy> make_diffuser_planner(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer = {});
 
 }  // namespace df

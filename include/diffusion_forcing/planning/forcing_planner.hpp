@@ -27,13 +27,13 @@ struct EnumNames<Execution> {
 
 struct ForcingPlannerConfig {
   static constexpr const char* type = "diffusion_forcing";
-  int64_t horizon = 0;      // frames ahead at most; 0: to the end of the episode, which needs a model of such sequences
-  int64_t open_loop = 10;   // steps between two plans
-  int64_t candidates = 1;   // plans a world, of which the best by `choice` is followed
-  int64_t warm_start = 0;   // level to which the unused part of the last plan is noised again and from which sampling starts; 0: from noise
+  int64_t horizon = 0;     // frames ahead at most; 0: to the end of the episode, which needs a model of such sequences
+  int64_t open_loop = 10;  // steps between two plans
+  int64_t candidates = 1;  // plans a world, of which the best by `choice` is followed
+  int64_t warm_start = 0;  // level to which the unused part of the last plan is noised again and from which sampling starts; 0: from noise
   Execution execution = Execution::actions;
   double p = 10.0, d = 1.0;  // tracking: action = p (planned position - position) + d (planned velocity - velocity)
-  PlanRewardConfig reward;                                             // that guides
+  PlanRewardConfig reward;   // that guides
   PlanRewardConfig choice = {.distance = 0, .dense = 1, .dynamics = 0.1};  // that chooses among candidates
   GuidanceConfig guidance;
   template <class V>
@@ -62,8 +62,9 @@ struct PlannerModel {
 // Rows of a plan of the first world while it is sampled: row m, raw frames [F, D].
 using PlanObserver = std::function<void(int64_t row, const Tensor& frames)>;
 
-// `reward` replaces the configured ones, that of the choice as well. Throws df::Error naming the key: horizons that are no whole tokens, a guidance that the reward
-// cannot feed, tokens that are no frames.
+// `reward` replaces the configured ones, that of the choice as well, and sees whole plans, however many of their frames are finished
+// already. Throws df::Error naming the key: horizons that are no whole tokens, a guidance that the reward cannot feed, tokens that are no
+// frames.
 std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward = {},
                                              PlanObserver observer = {});
 

@@ -11,8 +11,8 @@
 
 namespace df {
 
-// A token is F frames, a frame is (observation after the action [4], action [2]) and, where the data have it, the reward of that observation
-// [1]. All functions are differentiable; their arguments are on the codec's device, at first the CPU.
+// A token is F frames, a frame is (observation after the action [4], action [2]) and, where the data have it, the reward of that
+// observation [1]. All functions are differentiable; their arguments are on the codec's device, at first the CPU.
 class FrameCodec {
  public:
   // Throws df::Error where the tokens are no such frames, or come without a normaliser.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "diffusion_forcing/core/tensor.hpp"
 
@@ -32,8 +33,8 @@ struct PlanRewardConfig {
     v("dynamics", dynamics, "weight of - |(p' - p) / dt - v'|^2, the leaps of a plan");
   }
 };
-// Throws df::Error naming the key.
-void validate(const PlanRewardConfig& config);
-PlanReward make_plan_reward(const PlanRewardConfig& config);
+// Throw df::Error naming "<section>.<key>".
+void validate(const PlanRewardConfig& config, const std::string& section = "planning.reward");
+PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section = "planning.reward");
 
 }  // namespace df

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// Each term of the reward against its formula, frame by frame.
+#include "diffusion_forcing/planning/plan_reward.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/autograd.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/environments/maze2d.hpp"
+#include "support/support.hpp"
+
+namespace df {
+namespace {
+
+using test::error_of;
+
+constexpr PlanRewardConfig none{.distance = 0};
+
+struct Frame {
+  double distance, speed, ax, ay, reward;
+};
+// The reward of frames [B, F, D] by a formula for one frame.
+void expect_sum(const PlanRewardConfig& config, const std::function<double(const Frame&)>& formula) {
+  const Tensor frames = seeded_normal({3, 5, 7}, 1) * 1.5, goals = seeded_normal({3, 2}, 2);
+  const Tensor total = make_plan_reward(config)(frames, goals);
+  ASSERT_EQ(total.sizes(), (at::IntArrayRef{3}));
+  for (int64_t b = 0; b < 3; ++b) {
+    double sum = 0;
+    for (int64_t f = 0; f < 5; ++f) {
+      const auto at = [&](int64_t d) { return frames[b][f][d].item<double>(); };
+      sum += formula({std::hypot(at(0) - goals[b][0].item<double>(), at(1) - goals[b][1].item<double>()), std::hypot(at(2), at(3)), at(4),
+                      at(5), at(6)});
+    }
+    EXPECT_NEAR(total[b].item<double>(), sum, 1e-5);
+  }
+}
+
+double beyond(double a) { return std::pow(std::max(std::abs(a) - 1, 0.0), 2); }
+
+}  // namespace
+
+TEST(PlanReward, TermsAreTheirFormulas) {
+  const auto with = [](double PlanRewardConfig::*term, double weight) {
+    PlanRewardConfig config = none;
+    config.*term = weight;
+    return config;
+  };
+  expect_sum({}, [](const Frame& f) { return -f.distance; });
+  expect_sum(with(&PlanRewardConfig::distance, 2), [](const Frame& f) { return -2 * f.distance; });
+  expect_sum(with(&PlanRewardConfig::dense, 3), [](const Frame& f) { return 3 * std::exp(-f.distance); });
+  expect_sum(with(&PlanRewardConfig::sparse, 5), [](const Frame& f) { return f.distance <= 0.5 ? 5.0 : 0.0; });
+  expect_sum(with(&PlanRewardConfig::stay, 7),
+             [](const Frame& f) { return -7 * f.speed * f.speed * std::exp(-std::pow(f.distance / 0.5, 2)); });
+  expect_sum(with(&PlanRewardConfig::learned, 0.5), [](const Frame& f) { return 0.5 * f.reward; });
+  expect_sum(with(&PlanRewardConfig::action, 11), [](const Frame& f) { return -11 * (beyond(f.ax) + beyond(f.ay)); });
+  expect_sum({.distance = 1, .dense = 2, .sparse = 3, .stay = 0.5, .learned = 4, .action = 0.1}, [](const Frame& f) {
+    return -f.distance + 2 * std::exp(-f.distance) + 3 * (f.distance <= 0.5) -
+           0.5 * f.speed * f.speed * std::exp(-std::pow(f.distance / 0.5, 2)) + 4 * f.reward - 0.1 * (beyond(f.ax) + beyond(f.ay));
+  });
+  expect_sum(none, [](const Frame&) { return 0.0; });
+}
+
+// Frame f's velocity is that of its observation, so it carries from the frame before; a frame that does not follow is a leap.
+TEST(PlanReward, LeapsAreWhatTheVelocityDoesNotExplain) {
+  PlanRewardConfig config = none;
+  config.dynamics = 2;
+  const PlanReward reward = make_plan_reward(config);
+  const Tensor frames = seeded_normal({2, 4, 6}, 1), goals = at::zeros({2, 2});
+  for (int64_t b = 0; b < 2; ++b) {
+    double sum = 0;
+    for (int64_t f = 1; f < 4; ++f)
+      for (int64_t d = 0; d < 2; ++d)
+        sum += std::pow((frames[b][f][d] - frames[b][f - 1][d]).item<double>() / 0.01 - frames[b][f][2 + d].item<double>(), 2);
+    EXPECT_NEAR(reward(frames, goals)[b].item<double>() / (-2 * sum), 1, 1e-5);
+  }
+  EXPECT_EQ(reward(frames.narrow(1, 0, 1), goals).abs().max().item<double>(), 0);
+  // A drive of the world has none, but for what a step's own integration leaves.
+  Maze2d world(maze2d_layout("umaze"));
+  world.set_state({3, 1, 0, 0});
+  std::vector<Tensor> drive;
+  for (int64_t t = 0; t < 30; ++t) {
+    world.step({0.0, 1.0});
+    const auto& s = world.state();
+    drive.push_back(at::tensor({s[0], s[1], s[2], s[3], 0.0, 1.0}, at::kDouble));
+  }
+  const Tensor real = at::stack(drive).unsqueeze(0);
+  EXPECT_GT(reward(real, at::zeros({1, 2}, at::kDouble)).item<double>(), -1e-3);
+  Tensor leap = real.clone();
+  leap.slice(1, 15).select(2, 1).add_(0.2);
+  EXPECT_NEAR(reward(leap, at::zeros({1, 2}, at::kDouble)).item<double>(), -2 * 400, 1);
+}
+
+TEST(PlanReward, GradientsAreFiniteAtTheGoal) {
+  const Tensor goals = at::tensor({1.0, 2.0}).view({1, 2});
+  const Tensor frames = at::cat({goals, at::zeros({1, 4})}, 1).repeat({1, 3, 1}).view({1, 3, 6}).requires_grad_(true);
+  const PlanReward reward = make_plan_reward({.distance = 1, .dense = 1, .sparse = 1, .stay = 1, .learned = 0, .action = 1});
+  EXPECT_NEAR(reward(frames, goals).item<double>(), 3 * (1 + 1), 1e-4);
+  const Tensor gradient = torch::autograd::grad({reward(frames, goals).sum()}, {frames})[0];
+  EXPECT_EQ(gradient.abs().max().item<double>(), 0.0);
+  // Nearby it points to the goal, with length 1.
+  const Tensor beside = frames.detach().clone();
+  beside.select(2, 0).add_(0.3);
+  beside.requires_grad_(true);
+  const Tensor towards = torch::autograd::grad({make_plan_reward({})(beside, goals).sum()}, {beside})[0];
+  EXPECT_TRUE(test::close(towards.select(2, 0), at::full({1, 3}, -1.0), 1e-4));
+}
+
+TEST(PlanReward, ErrorsNameTheKey) {
+  PlanRewardConfig config;
+  config.stay = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(error_of([&] { make_plan_reward(config); }), "planning.reward.stay: expected a finite number, got inf");
+  EXPECT_EQ(error_of([&] { make_plan_reward(config, "planning.choice"); }), "planning.choice.stay: expected a finite number, got inf");
+  for (const auto& [name, term] : {std::pair{"distance", &PlanRewardConfig::distance},
+                                   {"dense", &PlanRewardConfig::dense},
+                                   {"sparse", &PlanRewardConfig::sparse},
+                                   {"learned", &PlanRewardConfig::learned},
+                                   {"action", &PlanRewardConfig::action},
+                                   {"dynamics", &PlanRewardConfig::dynamics}}) {
+    PlanRewardConfig bad;
+    bad.*term = std::nan("");
+    EXPECT_EQ(error_of([&] { validate(bad); }), std::string("planning.reward.") + name + ": expected a finite number, got nan");
+  }
+  config = none;
+  config.learned = 2;
+  EXPECT_EQ(error_of([&] {
+              make_plan_reward(config)(at::zeros({1, 2, 6}), at::zeros({1, 2}));
+            }),
+            "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
+  EXPECT_EQ(error_of([&] {
+              make_plan_reward({})(at::zeros({1, 2, 6}), at::zeros({3, 2}));
+            }),
+            "planned frames: expected shape [3, *, *], got [1, 2, 6]");
+}
+
+}  // namespace df

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// A planner's model of a few ten thousand random weights, and situations to put it into.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <utility>
+
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/planning/forcing_planner.hpp"
+
+namespace df::test {
+
+// Tokens of 5 frames. The network gives v: predictions are near sqrt(alpha_bar) x, so that a gradient gets through whatever the weights
+// are.
+struct TinyPlanner {
+  explicit TinyPlanner(int64_t frame_size = 6) {
+    spec.token = {{5 * frame_size}, 0, {4}, 5};
+    spec.tokens = 6;
+    spec.mean = 0;
+    spec.std = 1;
+    spec.frame_mean = {2.0, 2.5, 0.1, 0.0, 0.0, 0.0, 0.1};
+    spec.frame_std = {0.9, 0.7, 2.2, 2.4, 0.7, 0.75, 0.3};
+    spec.frame_mean.resize(static_cast<size_t>(frame_size));
+    spec.frame_std.resize(static_cast<size_t>(frame_size));
+    MlpGruConfig network;
+    network.width = 4;
+    network.latent = 8;
+    network.mlp_layers = 2;
+    network.latent_init = LatentInit::encoded;
+    model = make_model(network, spec.token, 1);
+    model->eval();
+    DiffusionConfig levels;
+    levels.schedule = ScheduleKind::cosine;
+    levels.levels = 20;
+    levels.output = Space::v;
+    diffusion = make_diffusion(levels);
+    sampling.schedule = "pyramid";
+    sampling.steps = 5;
+    sampling.policy.stabilization = 0;
+  }
+  std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, PlanReward reward = {}, PlanObserver observer = {}) const {
+    return make_forcing_planner(config, {*model, diffusion, spec, sampling}, std::move(reward), std::move(observer));
+  }
+  DataSpec spec;
+  std::shared_ptr<CausalModel> model;
+  Diffusion diffusion;
+  RolloutConfig sampling;
+};
+
+// World b is at (1 + b / 10, 2), at rest.
+inline Situation situation(int64_t worlds, int64_t steps_left = 100) {
+  Situation s;
+  s.states = at::zeros({worlds, 4}, at::kDouble);
+  s.states.select(1, 0).copy_(at::arange(worlds, at::kDouble) / 10 + 1);
+  s.states.select(1, 1).fill_(2);
+  s.goals = at::tensor({3.0, 1.0}, at::kDouble).view({1, 2}).repeat({worlds, 1});
+  s.steps_left = steps_left;
+  return s;
+}
+
+}  // namespace df::test
