@@ -298,7 +298,7 @@ void trainer_steps(const Accelerator& on) {
   }
 }
 
-void profiles(const Accelerator& on) {
+void profiles(const Accelerator& on, bool training) {
   const auto stream = on.use_stream();
   const auto print = [&](const std::string& work, const std::function<void()>& run) {
     run();
@@ -313,15 +313,19 @@ void profiles(const Accelerator& on) {
                  kernels[i].ms * 1e3 / static_cast<double>(kernels[i].calls), kernels[i].name.substr(0, 150));
     std::fflush(stdout);
   };
-  {
+  if (training) {
     Step step(on, 32, 4096, true);
     print("training step, 60 x 4096, bf16", [&] { step(); });
   }
   const auto model = network(on, 32);
   freeze(*model);
   const Inputs in = inputs(on.device(), 32);
+  choose(TokenKernels::operators);
   for (const bool bf16 : {true, false})
     print(fmt::format("guided row, 60 x 32, {}", name(bf16)), [&] { guided_row(*model, in, bf16, false); });
+  choose(TokenKernels::at_once);
+  print("guided row, 60 x 32, bf16, one kernel", [&] { guided_row(*model, in, true, false); });
+  choose(TokenKernels::automatic);
 }
 
 int run(int argc, char** argv) {
@@ -334,7 +338,7 @@ int run(int argc, char** argv) {
   if (wanted("guided")) guided_rows(on, seconds, wanted("steps"));
   if (wanted("training")) training_steps(on, seconds);
   if (wanted("trainer")) trainer_steps(on);
-  if (wanted("profile")) profiles(on);
+  if (wanted("profile")) profiles(on, wanted("training"));
   return 0;
 }
 

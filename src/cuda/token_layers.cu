@@ -59,8 +59,8 @@ template <int S>
 struct Item {
   static constexpr int columns = S == 3 ? 8 : 8 * S;  // a tile of three: the gates of eight units
   int r, c, row;
-  __device__ Item(int i, int first_row) {
-    const int index = thread_index() + i * threads;
+  __device__ Item(int thread, int i, int first_row) {
+    const int index = thread + i * threads;
     r = index / columns, c = index % columns, row = r < token_tile ? first_row + r : INT_MAX;
   }
   __device__ int column(int tile) const { return columns * tile + c; }
@@ -118,8 +118,8 @@ __device__ inline void gru_backward(const TokenCellShape& cell, int units, int t
 template <int S>
 __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape& layer, const Place& place, unsigned* arrived,
                                  unsigned arrivals, float* shared) {
-  constexpr int ahead = S == 1 ? 8 : 4;  // steps of a warp whose operands are loaded together: 2048 or 1024 inputs
-  const int lane = thread_index() % 32, warp = thread_index() / 32, row = lane / 4, part = 8 * (lane % 4);
+  constexpr int ahead = S == 1 ? 10 : 4;  // steps of a warp whose operands are loaded together: 2560 or 1024 inputs
+  const int thread = fresh_thread_index(), lane = thread % 32, warp = thread / 32, row = lane / 4, part = 8 * (lane % 4);
   constexpr int finishes = (token_tile * Item<S>::columns + threads - 1) / threads;
   constexpr bool by_unit = S == 3;
   const int tiles = by_unit ? net.units / 8 : (layer.columns + 8 * S - 1) / (8 * S);
@@ -135,7 +135,7 @@ __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape&
       for (int i = 0; i < ahead; ++i) w[i][s] = i * warps * step < left ? load_constant(from + i * warps * step) : uint4{0, 0, 0, 0};
     }
   };
-  if (place.block < tiles) load_weights(place.block, warp * step);
+  load_weights(place.block, warp * step);  // by blocks without a tile too, or registers would be kept for what they have not loaded
   if (arrivals > 0) wait_for(arrived, arrivals);
   for (int tile = place.block; tile < tiles; tile += place.blocks) {
     // What this thread finishes.
@@ -143,7 +143,7 @@ __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape&
     if (layer.kind == TokenLayerKind::dense)
 #pragma unroll
       for (int i = 0; i < finishes; ++i)
-        if (const Item<S> item(i, place.first_row); item.row < net.rows && item.column(tile) < layer.columns)
+        if (const Item<S> item(thread, i, place.first_row); item.row < net.rows && item.column(tile) < layer.columns)
           extra[i].load(layer, place.token, item.row, item.column(tile));
     float sums[2][S][4] = {};  // of even and odd steps: shorter chains of dependent instructions
     for (int begin = warp * step; begin < layer.inputs; begin += ahead * warps * step) {
@@ -156,6 +156,7 @@ __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape&
 #pragma unroll
         for (int i = 0; i < ahead; ++i) x[i][half] = i * warps * step < left ? load_shared(from + i * warps * step) : uint4{0, 0, 0, 0};
       }
+      all_on_their_way();
 #pragma unroll
       for (int i = 0; i < ahead; ++i)
         if (begin + i * warps * step < layer.inputs)
@@ -174,7 +175,7 @@ __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape&
     synchronize_block();
 #pragma unroll
     for (int i = 0; i < finishes; ++i) {
-      const Item<S> item(i, place.first_row);
+      const Item<S> item(thread, i, place.first_row);
       if (item.row >= net.rows) continue;
       if constexpr (S == 3) {
         gru(layer, net.cell, net.units, place.token, item.row, 8 * tile + item.c, partial.sum(item.r, item.c),

@@ -8,7 +8,12 @@
 
 namespace df::cuda {
 
-__device__ inline int thread_index() { return static_cast<int>(threadIdx.x); }
+// Read anew each time: what is computed from it is not kept in registers from layer to layer, of which there are too few for all kinds.
+__device__ inline int fresh_thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
 __device__ inline void synchronize_block() { __syncthreads(); }
 
 // Eight numbers that nobody writes while the kernel runs. Volatile: they are to be on their way before the wait that follows.
@@ -17,12 +22,20 @@ __device__ inline uint4 load_constant(const __nv_bfloat16* from) {
   asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
   return v;
 }
-// Numbers that other blocks may have written: from L2, never from the L1 cache of this multiprocessor.
-__device__ inline uint4 load_shared(const __nv_bfloat16* from) { return __ldcg(reinterpret_cast<const uint4*>(from)); }
+// Numbers that other blocks may have written: from L2, never from the L1 cache of this multiprocessor. Volatile: all of a step's loads are
+// to be on their way before the products that use them.
+__device__ inline uint4 load_shared(const __nv_bfloat16* from) {
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
+  return v;
+}
 __device__ inline unsigned short load_shared_bits(const __nv_bfloat16* from) {
   return __ldcg(reinterpret_cast<const unsigned short*>(from));
 }
 __device__ inline float number(unsigned short bits) { return __uint_as_float(static_cast<unsigned>(bits) << 16); }
+
+// Keeps the compiler from starting on products between the loads before it: the first would wait, and the loads after it with it.
+__device__ inline void all_on_their_way() { __syncwarp(); }
 
 // sums [16][8] += a [16][16] b [16][8]. With row = lane / 4 and pair = lane % 4 a thread holds of a, two numbers each: (row, pair),
 // (row + 8, pair), (row, pair + 4), (row + 8, pair + 4); of b: (pair, row), (pair + 4, row); of the sums (row, 2 pair + 0, 1), (row + 8,
