@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a device makes of the MLP-GRU of the planning experiments: milliseconds of a training step and of a guided row (60 tokens forward
 // and backward to the tokens), each recorded as one graph, and how far the precisions are from float64. One JSON object a line.
-//   bench_planning [device] [seconds per measurement] ["guided training trainer accuracy profile", or some of these words]
+//   bench_planning [device] [seconds per measurement] ["guided steps training trainer accuracy profile", or some of these words]
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
@@ -26,6 +26,7 @@
 #include "diffusion_forcing/training/optimizer.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
 #include "kernel_profile.hpp"
+#include "models/mlp_gru_recurrence.hpp"
 
 namespace df {
 namespace {
@@ -97,13 +98,25 @@ void freeze(CausalModel& model) {
 
 const char* name(bool bf16) { return bf16 ? "bf16" : "fp32"; }
 
-void guided_rows(const Accelerator& on, double seconds) {
+void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
   const auto stream = on.use_stream();
   const auto model = network(on, 32);
   freeze(*model);
-  for (const int64_t batch : {32, 1024})
+  struct Way {
+    const char* name;
+    TokenKernels kernels;
+    bool by_steps;
+  };
+  const Way ways[] = {{"operator", TokenKernels::operators, false},
+                      {"a kernel each layer", TokenKernels::by_layer, false},
+                      {"one kernel", TokenKernels::at_once, false},
+                      {"steps", TokenKernels::operators, true}};
+  for (const int64_t batch : {16, 32, 64, 100, 1024})
     for (const bool bf16 : {true, false})
-      for (const bool by_steps : {false, true}) {
+      for (const auto& [way, kernels, by_steps] : ways) {
+        if (by_steps && !with_steps) continue;
+        if (kernels != TokenKernels::operators && (!bf16 || batch > 100)) continue;
+        choose(kernels);
         const Inputs in = inputs(on.device(), batch);
         Guided out;
         const auto row = [&] { out = guided_row(*model, in, bf16, by_steps); };
@@ -114,9 +127,10 @@ void guided_rows(const Accelerator& on, double seconds) {
         fmt::print(
             "{{\"work\": \"guided row\", \"batch\": {}, \"precision\": \"{}\", \"unroll\": \"{}\", \"ms\": {:.3f}, \"best_ms\": {:.3f}, "
             "\"repeats\": {}}}\n",
-            batch, name(bf16), by_steps ? "steps" : "operator", time.median * 1e3, time.best * 1e3, at::equal(replayed, out.gradient));
+            batch, name(bf16), way, time.median * 1e3, time.best * 1e3, at::equal(replayed, out.gradient));
         std::fflush(stdout);
       }
+  choose(TokenKernels::automatic);
 }
 
 // Against float64 on the CPU.
@@ -141,6 +155,7 @@ void accuracy(const Accelerator& on) {
   const Tensor reference_weights = all_gradients(*exact, in, false);
   for (const bool bf16 : {false, true})
     for (const bool by_steps : {false, true}) {
+      choose(TokenKernels::operators);
       const Guided out = guided_row(*model, on_device, bf16, by_steps);
       fmt::print(
           "{{\"work\": \"distance to float64\", \"precision\": \"{}\", \"unroll\": \"{}\", \"prediction\": {:.2e}, \"last_token\": {:.2e}, "
@@ -151,6 +166,18 @@ void accuracy(const Accelerator& on) {
           by_steps ? -1.0 : distance(all_gradients(*model, on_device, bf16), reference_weights));
       std::fflush(stdout);
     }
+  for (const bool at_once : {false, true}) {
+    choose(at_once ? TokenKernels::at_once : TokenKernels::by_layer);
+    const Guided out = guided_row(*model, on_device, true, false);
+    fmt::print(
+        "{{\"work\": \"distance to float64\", \"precision\": \"bf16\", \"unroll\": \"{}\", \"prediction\": {:.2e}, \"last_token\": {:.2e}, "
+        "\"gradient_of_tokens\": {:.2e}, \"gradient_of_weights\": {:.2e}}}\n",
+        at_once ? "one kernel" : "a kernel each layer", distance(out.prediction, reference.prediction),
+        distance(out.prediction.select(1, tokens - 1), reference.prediction.select(1, tokens - 1)),
+        distance(out.gradient, reference.gradient), distance(all_gradients(*model, on_device, true), reference_weights));
+    std::fflush(stdout);
+  }
+  choose(TokenKernels::automatic);
 }
 
 // Draw, loss, backward pass and optimiser on a batch that lies on the device.
@@ -271,7 +298,7 @@ void trainer_steps(const Accelerator& on) {
   }
 }
 
-void profiles(const Accelerator& on) {
+void profiles(const Accelerator& on, bool training) {
   const auto stream = on.use_stream();
   const auto print = [&](const std::string& work, const std::function<void()>& run) {
     run();
@@ -286,28 +313,32 @@ void profiles(const Accelerator& on) {
                  kernels[i].ms * 1e3 / static_cast<double>(kernels[i].calls), kernels[i].name.substr(0, 150));
     std::fflush(stdout);
   };
-  {
+  if (training) {
     Step step(on, 32, 4096, true);
     print("training step, 60 x 4096, bf16", [&] { step(); });
   }
   const auto model = network(on, 32);
   freeze(*model);
   const Inputs in = inputs(on.device(), 32);
+  choose(TokenKernels::operators);
   for (const bool bf16 : {true, false})
     print(fmt::format("guided row, 60 x 32, {}", name(bf16)), [&] { guided_row(*model, in, bf16, false); });
+  choose(TokenKernels::at_once);
+  print("guided row, 60 x 32, bf16, one kernel", [&] { guided_row(*model, in, true, false); });
+  choose(TokenKernels::automatic);
 }
 
 int run(int argc, char** argv) {
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
   const double seconds = argc > 2 ? std::atof(argv[2]) : 1.0;
-  const std::string only = argc > 3 ? argv[3] : "accuracy guided training trainer profile";
+  const std::string only = argc > 3 ? argv[3] : "accuracy guided steps training trainer profile";
   const auto wanted = [&](const char* work) { return only.find(work) != std::string::npos; };
   fmt::print("{{\"device\": \"{}\"}}\n", on.description());
   if (wanted("accuracy")) accuracy(on);
-  if (wanted("guided")) guided_rows(on, seconds);
+  if (wanted("guided")) guided_rows(on, seconds, wanted("steps"));
   if (wanted("training")) training_steps(on, seconds);
   if (wanted("trainer")) trainer_steps(on);
-  if (wanted("profile")) profiles(on);
+  if (wanted("profile")) profiles(on, wanted("training"));
   return 0;
 }
 

@@ -63,6 +63,30 @@ struct GruInput {
   Tensor z;               // [N, C]
 };
 
+// A network of layers that is applied to token after token, each reading what layers before it have written, of the token before too.
+// Tensors [tokens, B, n] or [1, B, n], where all tokens write to the same place; their rows may be strided. All of one type.
+struct TokenLayer {
+  enum class Kind { dense, gru, gru_backward };
+  Kind kind = Kind::dense;
+  Tensor x, w, bias;       // [., B, K], [N, K], [N] or undefined
+  Tensor residual, slope;  // [., B, N] or undefined
+  Tensor out;              // dense: (x w^T + bias + residual) gelu'(slope), without the factor where slope is undefined
+  Tensor gelu;             // dense: [., B, M] or undefined: gelu of the first M columns of `out`
+};
+// What layers of the kinds `gru` and `gru_backward` do with x w^T + bias: it is from_x, and y is the next state; or it is the gradient of
+// y, and those of from_x and from_z follow, while that of z is added to dz.
+struct TokenCell {
+  Tensor from_x, from_z, z, y;  // [., B, 3 C], [., B, 3 C], [., B, C], [., B, C]
+  Tensor dfrom_x, dfrom_z, dz;  // like from_x, from_z, z
+};
+struct TokenLayers {
+  std::vector<TokenLayer> layers;
+  TokenCell cell;
+  int64_t tokens = 0;
+  bool reverse = false;     // from the last token to the first
+  bool one_kernel = false;  // for all tokens; else one a layer and token
+};
+
 class FusedKernels {
  public:
   virtual ~FusedKernels() = default;
@@ -81,6 +105,8 @@ class FusedKernels {
   virtual void gru(const GruInput& input, const Tensor& y) const = 0;
   virtual void gru_backward(const GruInput& input, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z,
                             const Tensor& dz) const = 0;
+  // bfloat16, sizes divisible by 8, addresses and strides by 16 bytes.
+  virtual void token_layers(const TokenLayers& network) const = 0;
 };
 
 // Those of the library of `device`; null where there are none (the CPU, or a device that was never asked for).

@@ -2,6 +2,7 @@
 #include "cuda/kernels.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -12,6 +13,8 @@
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
+#include "cuda/token_layers.cuh"
+#include "cuda/token_network.hpp"
 
 namespace df {
 
@@ -229,6 +232,15 @@ class CudaKernels final : public FusedKernels {
                             rows<T>(in.z), rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  void token_layers(const TokenLayers& network) const override {
+    const Tensor& first = network.layers[0].x;
+    const c10::cuda::CUDAGuard guard(first.device());
+    cuda::TokenNetwork all = token_network(network);
+    const Tensor arrived = at::zeros({first.size(1)}, first.options().dtype(at::kInt));
+    all.arrived = reinterpret_cast<unsigned*>(arrived.mutable_data_ptr<int>());
+    C10_CUDA_CHECK(cuda::token_layers(all, network.one_kernel, at::cuda::getCurrentDeviceProperties()->multiProcessorCount, stream()));
   }
 };
 

@@ -5,7 +5,11 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <atomic>
+
 #include "diffusion_forcing/core/error.hpp"
+#include "models/mlp_gru_layers.hpp"
+#include "models/mlp_gru_tape.hpp"
 #include "models/ops.hpp"
 
 namespace df {
@@ -14,66 +18,10 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+using namespace recurrence;
 
-// The weights as the recurrence multiplies by them: layers that see the same input are one matrix, the head.
-struct Linear {
-  Tensor w, b;  // [out, in], [out]
-};
-struct Block {
-  Linear first, second;  // of the first block only `second`: the head is the rest
-};
-struct Mlp {
-  Linear head;  // first and shortcut of the first block, before the cells also what their gates get from z; undefined: no blocks
-  std::vector<Block> blocks;
-  Linear last;  // may be undefined
-};
-struct Weights {
-  Mlp before;
-  std::vector<Linear> cells;  // what their gates get from their input
-  Mlp after;
-};
-
-// Values [T, B, n], or [1, B, n] where no other token will ask for them. With gradients in place of values for the backward pass.
-struct BlockTape {
-  Tensor first, hidden, second, out;  // hidden = gelu(first), out = gelu(second), residual included
-};
-struct MlpTape {
-  Tensor head;
-  std::vector<BlockTape> blocks;
-  Tensor last;
-};
-struct Tape {
-  Tensor input;  // [T + 1, B, Z + F]: z before the token, features
-  MlpTape before;
-  Tensor gates, state;  // from the cells' inputs [., B, 3 Z]; the cells' new states [., B, Z]
-  MlpTape after;
-};
-
-// f(tensor) for all of them in a fixed order.
-template <class F>
-void each(Linear& linear, const F& f) {
-  f(linear.w), f(linear.b);
-}
-template <class F>
-void each(Mlp& mlp, const F& f) {
-  each(mlp.head, f), each(mlp.last, f);
-  for (Block& block : mlp.blocks) each(block.first, f), each(block.second, f);
-}
-template <class F>
-void each(Weights& weights, const F& f) {
-  each(weights.before, f), each(weights.after, f);
-  for (Linear& cell : weights.cells) each(cell, f);
-}
-template <class F>
-void each(MlpTape& mlp, const F& f) {
-  f(mlp.head), f(mlp.last);
-  for (BlockTape& block : mlp.blocks) f(block.first), f(block.hidden), f(block.second), f(block.out);
-}
-template <class F>
-void each(Tape& tape, const F& f) {
-  f(tape.input), f(tape.gates), f(tape.state);
-  each(tape.before, f), each(tape.after, f);
-}
+// The largest batch whose tokens one kernel runs where nobody chose: 0, since that it is faster has not been measured yet.
+constexpr int64_t rows_of_one_kernel = 0;
 
 struct Call {
   Weights weights;
@@ -81,11 +29,6 @@ struct Call {
   bool gradients = false;            // whether anything needs a gradient
   bool learned = false;              // whether a weight does
 };
-
-Tensor of(const Tensor& all, int64_t token) { return all.select(0, all.size(0) == 1 ? 0 : token); }
-int64_t width(const Block& block) { return block.second.w.size(0); }
-bool has_shortcut(const Mlp& mlp) { return mlp.head.w.size(0) >= 2 * width(mlp.blocks.front()); }
-Tensor part(const Tensor& x, int64_t start, int64_t length) { return x.narrow(-1, start, length); }
 
 void linear_into(Tensor out, const Tensor& x, const Linear& linear) {
   linear.b.defined() ? at::addmm_out(out, linear.b, x, linear.w.t()) : at::mm_out(out, x, linear.w.t());
@@ -184,15 +127,19 @@ Mlp gradient_of(const Mlp& mlp, const MlpTape& tape, const MlpTape& gradient, co
   return out;
 }
 
-// Sizes and slices that the cells use.
-struct Cells {
-  int64_t count, units, offset;  // offset: of what the gates get from z among the outputs of the head
-  Cells(const Weights& w, int64_t z)
-      : count(static_cast<int64_t>(w.cells.size())), units(z / count), offset(w.before.head.w.size(0) - 3 * z) {}
-  Tensor from_input(const Tensor& gates, int64_t g) const { return part(gates, 3 * units * g, 3 * units); }
-  Tensor from_state(const Tensor& head, int64_t g) const { return part(head, offset + 3 * units * g, 3 * units); }
-  Tensor state(const Tensor& z, int64_t g) const { return part(z, units * g, units); }
-};
+std::atomic<TokenKernels> chosen{TokenKernels::automatic};
+
+// input [T + 1, B, .]
+bool runs_as_layers(const Weights& weights, const Tensor& input) {
+  if (chosen == TokenKernels::operators || !has_layers(weights)) return false;
+  if (chosen != TokenKernels::automatic) return input.is_cpu() || input.scalar_type() == at::kBFloat16;
+  return !input.is_cpu() && input.scalar_type() == at::kBFloat16 && input.size(1) <= rows_of_one_kernel;
+}
+
+void run_layers(TokenLayers layers) {
+  layers.one_kernel = chosen != TokenKernels::by_layer;
+  ops::token_layers(layers);
+}
 
 struct Recurrence : torch::autograd::Function<Recurrence> {
   // `all` are the defined weights of `call`, which autograd has to see.
@@ -213,7 +160,9 @@ struct Recurrence : torch::autograd::Function<Recurrence> {
     tape.after = make_tape(w.after, make, call.gradients, call.learned);
 
     const Cells cells(w, units);
-    for (int64_t t = 0; t < tokens; ++t) {
+    const bool as_layers = runs_as_layers(w, tape.input);
+    if (as_layers) run_layers(forward_layers(w, tape, tokens));
+    for (int64_t t = as_layers ? tokens : 0; t < tokens; ++t) {
       const Tensor head = of(tape.before.head, t), gates = of(tape.gates, t), state = of(tape.state, t);
       linear_into(head, tape.input[t], w.before.head);
       Tensor x = df::forward(w.before, tape.before, {}, t);
@@ -259,7 +208,9 @@ struct Recurrence : torch::autograd::Function<Recurrence> {
     const Tensor out_of_before = make(false, w.before.blocks.back().second.w.size(0))[0];
     const Tensor out_of_after = w.after.blocks.empty() ? dstate : make(false, width(w.after.blocks.back()))[0];
     const Tensor head_of_z = part(w.before.head.w, 0, units);
-    for (int64_t t = tokens; t-- > 0;) {
+    const bool as_layers = runs_as_layers(w, tape.input);
+    if (as_layers) run_layers(backward_layers(w, tape, {before, after, dgates, dlast, dz}, tokens));
+    for (int64_t t = as_layers ? 0 : tokens; t-- > 0;) {
       product_into(out_of_after, dz[t + 1], w.after.last.w);
       if (!w.after.blocks.empty()) {
         df::backward(w.after, tape.after, after, out_of_after, t);
@@ -359,6 +310,8 @@ Weights merged(const MlpGruWeights& weights, int64_t units, int64_t in) {
 }
 
 }  // namespace
+
+void choose(TokenKernels kernels) { chosen = kernels; }
 
 Tensor mlp_gru_recurrence(const MlpGruWeights& weights, const Tensor& features, const Tensor& z) {
   const auto device = features.device().type();

@@ -36,6 +36,12 @@ const FusedKernels* kernels_for(const Tensor& x) {
   return fused_kernels(x.device());
 }
 
+bool whole_vectors(const Tensor& x) {  // [., B, n] or a matrix
+  const auto whole = [](int64_t n) { return n % 8 == 0; };
+  return !x.defined() || (x.scalar_type() == at::kBFloat16 && x.stride(-1) == 1 && whole(x.size(-1)) && whole(x.storage_offset()) &&
+                          (x.dim() < 2 || whole(x.stride(-2))) && (x.dim() < 3 || whole(x.stride(0))));
+}
+
 // The library's kernels for matrices, where they all fit.
 const FusedKernels* kernels_for(std::initializer_list<Tensor> matrices) {
   const Tensor& first = *matrices.begin();
@@ -173,6 +179,32 @@ void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tenso
   dz.add_(dy * u);
 }
 
+void token_layers(const TokenLayers& network) {
+  for (int64_t i = 0; i < network.tokens; ++i) {
+    const auto now = [&](const Tensor& x) {
+      return x.defined() ? x.select(0, x.size(0) == 1 ? 0 : network.reverse ? network.tokens - 1 - i : i) : x;
+    };
+    const TokenCell& cell = network.cell;
+    for (const TokenLayer& layer : network.layers) {
+      Tensor sum = at::linear(now(layer.x), layer.w, layer.bias);
+      switch (layer.kind) {
+        case TokenLayer::Kind::gru:
+          now(cell.from_x).copy_(sum);
+          gru(sum, now(cell.from_z), now(cell.z), now(cell.y));
+          break;
+        case TokenLayer::Kind::gru_backward:
+          gru_backward(now(cell.from_x), now(cell.from_z), now(cell.z), sum, now(cell.dfrom_x), now(cell.dfrom_z), now(cell.dz));
+          break;
+        case TokenLayer::Kind::dense:
+          if (layer.residual.defined()) sum = sum + now(layer.residual);
+          if (layer.slope.defined()) sum = at::gelu_backward(sum, now(layer.slope));
+          now(layer.out).copy_(sum);
+          if (layer.gelu.defined()) now(layer.gelu).copy_(at::gelu(sum.narrow(1, 0, layer.gelu.size(2))));
+      }
+    }
+  }
+}
+
 }  // namespace plain
 
 Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
@@ -215,6 +247,23 @@ void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tenso
                   const Tensor& dz) {
   const auto* kernels = kernels_for({a, b, z, dy, da, db, dz});
   kernels ? kernels->gru_backward({a, b, z}, dy, da, db, dz) : plain::gru_backward(a, b, z, dy, da, db, dz);
+}
+
+bool token_layers_fused(const TokenLayers& network) {
+  const TokenCell& cell = network.cell;
+  for (const Tensor& x : {cell.from_x, cell.from_z, cell.z, cell.y, cell.dfrom_x, cell.dfrom_z, cell.dz})
+    if (!whole_vectors(x)) return false;
+  for (const TokenLayer& layer : network.layers)
+    for (const Tensor& x : {layer.x, layer.w, layer.bias, layer.residual, layer.slope, layer.out, layer.gelu})
+      if (!whole_vectors(x)) return false;
+  return fused_kernels(network.layers.front().x.device()) != nullptr;
+}
+
+void token_layers(const TokenLayers& network) {
+  if (token_layers_fused(network))
+    fused_kernels(network.layers.front().x.device())->token_layers(network);
+  else
+    plain::token_layers(network);
 }
 
 }  // namespace df::ops

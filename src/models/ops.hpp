@@ -7,6 +7,10 @@
 
 #include "diffusion_forcing/core/tensor.hpp"
 
+namespace df {
+struct TokenLayers;
+}
+
 namespace df::ops {
 
 // Whether the device brings kernels. They want channels last, and a bias at the norm rather than at the convolution before it.
@@ -36,6 +40,11 @@ void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
 void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
                   const Tensor& dz);
 
+// Runs the network (core/fused_kernels.hpp) over all its tokens.
+void token_layers(const TokenLayers& network);
+// Whether a kernel runs it, rather than one operator after the other.
+bool token_layers_fused(const TokenLayers& network);
+
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
 Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
@@ -47,6 +56,7 @@ void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const 
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);
 void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
                   const Tensor& dz);
+void token_layers(const TokenLayers& network);
 }  // namespace plain
 
 }  // namespace df::ops

@@ -4,8 +4,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -25,6 +27,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const NoiseSchedule& schedule = diffusion.schedule;
   CellPlan plan;
   plan.clip_x0 = config.clip_x0;
+  plan.precision = config.precision;
   plan.shown = cell_column(step, device, [](const Cell& cell) { return cell.shown; });
   const Tensor from = cell_column(step, device, [](const Cell& cell) { return cell.from; });
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
@@ -50,6 +53,7 @@ CellPlan plan_levels(const Tensor& shown, const Tensor& from, const Tensor& to, 
                      const Tensor& like) {
   CellPlan plan;
   plan.clip_x0 = config.clip_x0;
+  plan.precision = config.precision;
   plan.shown = shown;
   plan.to = transition_coefficients(config.solver, diffusion.schedule, from, to, config.eta, like);
   plan.scale = at_level(diffusion.schedule.sqrt_alpha_bar, at::where(shown > from, shown, at::zeros_like(from)), like);  // 1 at level 0
@@ -66,6 +70,18 @@ const CellPlan& CellPlans::of(const PlanStep& step, const Diffusion& diffusion, 
 }
 
 namespace {
+
+// Autocast where the precision asks for it; otherwise whatever holds already.
+class InPrecision {
+ public:
+  // cache: see Autocast; the threads of workers must not share one.
+  InPrecision(Precision precision, at::Device device, bool cache) {
+    if (precision == Precision::bf16) autocast_.emplace(device.type(), true, cache);
+  }
+
+ private:
+  std::optional<Autocast> autocast_;
+};
 
 // Tokens as the network sees them.
 Tensor show(const Diffusion& diffusion, const CellPlan& plan, const Tensor& x) {
@@ -89,21 +105,31 @@ Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, co
   return decode(Space::x0, diffusion.schedule, x, k, denoised.x0.clamp(-clip_x0, clip_x0), clip);  // the noise that leads from it to x
 }
 
+TokenOutput step_in(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
+                    RowWorkers* workers) {
+  const InPrecision scope(precision, x.device(), /*cache=*/!workers);
+  const TokenOutput output = workers ? workers->step(model, x, k, c, z) : model.step(x, k, c, z);
+  return {output.prediction.to(x.scalar_type()), output.z.to(z.scalar_type())};
+}
+
 CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                      const Tensor& noise, RowWorkers* workers) {
   const int64_t B = x.size(0), n = x.size(1);
   const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({B, n});
   const Tensor rows[] = {shown.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
-  const TokenOutput output =
-      workers ? workers->step(model, rows[0], rows[1], rows[2], rows[3]) : model.step(rows[0], rows[1], rows[2], rows[3]);
+  const TokenOutput output = step_in(plan.precision, model, rows[0], rows[1], rows[2], rows[3], workers);
   return move(diffusion, plan, shown, k, output.prediction.view(x.sizes()), output.z.view(z.sizes()), noise);
 }
 
 CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                       const Tensor& noise) {
   const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({x.size(0), x.size(1)});
-  const SequenceOutput output = model.unroll(shown, k, c, z);
-  return move(diffusion, plan, shown, k, output.prediction, output.z, noise);
+  SequenceOutput output;
+  {
+    const InPrecision precision(plan.precision, x.device(), /*cache=*/true);
+    output = model.unroll(shown, k, c, z);
+  }
+  return move(diffusion, plan, shown, k, output.prediction.to(x.scalar_type()), output.z.to(z.scalar_type()), noise);
 }
 
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like) {

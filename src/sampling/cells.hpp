@@ -12,6 +12,7 @@
 namespace df {
 
 class RowWorkers;
+struct TokenOutput;
 
 // One number a cell, int64 [n] on `device`.
 Tensor cell_column(const PlanStep& step, at::Device device, const std::function<int64_t(const Cell&)>& field);
@@ -24,6 +25,7 @@ struct CellPlan {
   TransitionCoefficients to;  // [n, 1, ...]
   bool noisy = false;         // whether any sigma > 0
   double clip_x0 = 0.0;       // bound of clean predictions, 0: none
+  Precision precision = Precision::fp32;
 };
 CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const SamplerConfig& config, const Tensor& like);
 
@@ -41,6 +43,10 @@ class CellPlans {
   static constexpr size_t most = 1024;  // kept at a time
   std::map<std::vector<int32_t>, CellPlan> plans_;
 };
+
+// model.step() in `precision`, with outputs of x's type; `workers`, where there are any, share it.
+TokenOutput step_in(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
+                    RowWorkers* workers = nullptr);
 
 // What a prediction for the tokens x at levels k says, within +- clip_x0 (0: anywhere).
 Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, const Tensor& k, const Tensor& prediction);

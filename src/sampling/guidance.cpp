@@ -77,7 +77,7 @@ struct GuidedSampler::State {
   // The value's gradient with respect to `leaf` [B, n, token...], the unfinished tokens at levels `from`.
   Tensor branch_gradient(const Tensor& done, const Tensor& leaf, const Tensor& c, const Tensor& from, const Tensor& z) {
     const at::AutoGradMode with_gradients(true);
-    const Tensor rewards = branch_rewards(model, diffusion, guidance, config.clip_x0, done, leaf, c, from, z, generator);
+    const Tensor rewards = branch_rewards(model, diffusion, guidance, config, done, leaf, c, from, z, generator);
     look(rewards);
     return torch::autograd::grad({branch_value(guidance.config, rewards).sum()}, {leaf})[0];
   }

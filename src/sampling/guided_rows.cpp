@@ -44,7 +44,7 @@ Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradien
   return value;
 }
 
-Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, double clip_x0, const Tensor& done, const Tensor& x,
+Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const SamplerConfig& config, const Tensor& done, const Tensor& x,
                       const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator) {
   const int64_t R = guidance.config.branches, L = guidance.config.lookahead, B = x.size(0), n = x.size(1);
   const double clip = diffusion.config.clip_noise;
@@ -62,8 +62,8 @@ Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guid
     for (int64_t j = 0; j < L; ++j) {
       const auto after = [&](int64_t steps) { return level.mul(L - steps).add(L - 1).div(L, "trunc"); };
       const Tensor k = after(j).clamp_min(1), next = at::where(level > 0, after(j + 1), k);
-      const TokenOutput output = model.step(token, k.expand({R * B}), condition, latent);
-      const Denoised denoised = denoise(diffusion, clip_x0, token, k, output.prediction);
+      const TokenOutput output = step_in(config.precision, model, token, k.expand({R * B}), condition, latent);
+      const Denoised denoised = denoise(diffusion, config.clip_x0, token, k, output.prediction);
       const auto to = transition_coefficients(Solver::ddpm, diffusion.schedule, k, next, 0.0, token);
       const Tensor noise = j + 1 < L ? at::randn(token.sizes(), generator, token.options()).clamp_(-clip, clip) : Tensor();
       token = j + 1 < L ? transition(to, denoised, noise) : denoised.x0;

@@ -131,7 +131,7 @@ TEST(Yaml, MistypedValues) {
 TEST(Yaml, UnknownAndDuplicateKeys) {
   EXPECT_EQ(error_of_yaml("seed: 1\nsampling:\n  # comment\n  stepz: 3\n"),
             "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, clip_x0, cpu_workers, "
-            "unchanged, finished, stabilization");
+            "precision, unchanged, finished, stabilization");
   EXPECT_EQ(error_of_yaml("colour: red"),
             "a.yaml:1: colour: unknown key; known keys: name, seed, data, model, diffusion, training, sampling, planning");
   EXPECT_EQ(error_of_yaml("seed: 1\nname: a\nseed: 2\n"), "a.yaml:3: seed: duplicate key, first at a.yaml:1");

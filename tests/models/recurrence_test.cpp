@@ -8,6 +8,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
+#include "models/mlp_gru_recurrence.hpp"
 #include "models/ops.hpp"
 #include "support/support.hpp"
 
@@ -56,12 +57,12 @@ struct Sequence {
   Tensor x, k, z;
 };
 
-Sequence sequence() {
+Sequence sequence(int64_t gru_layers = 2) {
   MlpGruConfig config;
   config.width = 4;
   config.latent = 8;
   config.mlp_layers = 3;
-  config.gru_layers = 2;
+  config.gru_layers = gru_layers;
   Sequence s{make_model(config, {{6}, 0, {}, 1}, 1), seeded_normal({3, 5, 6}, 1), at::full({3, 5}, 500, at::kLong),
              seeded_normal({3, 8}, 2)};
   s.x.requires_grad_(true);
@@ -79,6 +80,45 @@ TEST(Recurrence, EveryWeightsGradientIsThatOfSteps) {
   // Optimisers change gradients in place.
   for (size_t i = 0; i < all.size(); ++i)
     for (size_t j = 0; j < i; ++j) EXPECT_FALSE(all[i].is_alias_of(all[j]) && all[i].data_ptr() == all[j].data_ptr()) << named.keys()[i];
+}
+
+class Chosen {
+ public:
+  explicit Chosen(TokenKernels kernels) { choose(kernels); }
+  ~Chosen() { choose(TokenKernels::automatic); }
+  Chosen(const Chosen&) = delete;
+  Chosen& operator=(const Chosen&) = delete;
+};
+
+// The list of layers that kernels run, on plain operators.
+TEST(Recurrence, ListOfLayersGivesWhatOperatorsGive) {
+  for (const bool frozen : {false, true}) {
+    Sequence s = sequence(1);
+    s.model->to(at::kDouble);
+    s.x = s.x.detach().to(at::kDouble).requires_grad_(true), s.z = s.z.to(at::kDouble);
+    std::vector<Tensor> inputs = s.model->parameters();
+    if (frozen) {
+      for (Tensor parameter : inputs) parameter.requires_grad_(false);
+      inputs.clear();
+    }
+    inputs.push_back(s.x);
+    const auto results = [&](TokenKernels kernels) {
+      const Chosen chosen(kernels);
+      const auto out = s.model->unroll(s.x, s.k, {}, s.z);
+      auto all = torch::autograd::grad({out.prediction.square().sum() + out.z.sin().sum()}, inputs, {}, true);
+      all.push_back(out.z.detach());
+      const at::NoGradGuard no_grad;
+      all.push_back(s.model->unroll(s.x, s.k, {}, s.z).z);
+      return all;
+    };
+    const auto expected = results(TokenKernels::operators), all = results(TokenKernels::at_once);
+    bool differs = false;  // in rounding, or the list would not have run
+    for (size_t i = 0; i < all.size(); ++i) {
+      EXPECT_TRUE(close(all[i], expected[i], 1e-11)) << i;
+      differs = differs || !at::equal(all[i], expected[i]);
+    }
+    EXPECT_TRUE(differs);
+  }
 }
 
 TEST(Recurrence, FrozenWeightsChangeNoGradientOfTheTokens) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "diffusion_forcing/core/precision.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
@@ -24,12 +25,14 @@ struct SamplerConfig {
   double eta = 0.0;  // of DDIM; 0 is deterministic
   double clip_x0 = 0.0;  // each clean prediction is clamped to +- this, and the noise is that of the clamped one (Ho et al. 2020); 0: none
   int64_t cpu_workers = 0;  // threads that share the rows of a model call on the CPU, one intra-op thread each; 0: intra-op threads
+  Precision precision = Precision::fp32;  // of model calls, but not of contexts
   template <class V>
   void visit(V&& v) {
     v("solver", solver, "move between two levels");
     v("eta", eta, "stochasticity of DDIM, 0: deterministic, 1: DDPM");
     v("clip_x0", clip_x0, "bound of clean predictions, 0: none");
     v("cpu_workers", cpu_workers, "threads that share a model call on the CPU, 0: intra-op threads instead");
+    v("precision", precision, "of model calls");
   }
 };
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "diffusion_forcing/core/precision.hpp"
 #include "diffusion_forcing/data/dataset.hpp"
 #include "diffusion_forcing/training/checkpoint.hpp"
 #include "diffusion_forcing/training/optimizer.hpp"
@@ -19,12 +20,6 @@ namespace df {
 
 class Loader;
 class MetricLog;
-
-enum class Precision { fp32, bf16 };
-template <>
-struct EnumNames<Precision> {
-  static constexpr std::pair<std::string_view, Precision> table[] = {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}};
-};
 
 struct TrainerConfig {
   int64_t steps = 1000;                   // optimiser steps
