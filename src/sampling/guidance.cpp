@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -30,6 +31,7 @@ struct Row {
 
 RowRun make_run(const PlanStep& cells, const Diffusion& diffusion, const SamplerConfig& config, const CellNoise& noise, const Tensor& x) {
   RowRun run;
+  run.first = cells.front().token;
   run.from = cell_column(cells, x.device(), [](const Cell& cell) { return cell.from; });
   run.to = cell_column(cells, x.device(), [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
   run.moves = cell_column(cells, x.device(), [](const Cell& cell) { return moves(cell.kind); }).to(at::kBool);
@@ -38,6 +40,24 @@ RowRun make_run(const PlanStep& cells, const Diffusion& diffusion, const Sampler
   run.noise = cell_noise(run.plan, cells, noise, diffusion.config.clip_noise, x);
   return run;
 }
+
+// The cells of a row, one a token and tokens rising, as runs of successive tokens.
+std::vector<PlanStep> runs_of(const PlanStep& cells) {
+  std::vector<PlanStep> runs;
+  for (const Cell& cell : cells) {
+    if (runs.empty() || cell.token != runs.back().back().token + 1) runs.emplace_back();
+    runs.back().push_back(cell);
+  }
+  return runs;
+}
+
+// The unguided moves of a row.
+struct RowPass {
+  std::vector<RowRun> runs;
+  std::vector<Tensor> moved;  // of each run
+  Tensor x0;                  // [B, T, token...] clean predictions; a token without a cell is its own
+  Tensor z;                   // as Row::z, after the row
+};
 
 // What a recording reads and writes; one a number of unfinished tokens.
 struct Recording {
@@ -74,70 +94,74 @@ struct GuidedSampler::State {
     if (!finite.item<bool>()) throw Error("reward: expected finite values, got NaN or infinity");
   }
 
-  // The value's gradient with respect to `leaf` [B, n, token...], the unfinished tokens at levels `from`.
-  Tensor branch_gradient(const Tensor& done, const Tensor& leaf, const Tensor& c, const Tensor& from, const Tensor& z) {
+  Tensor leaf_of(const Tensor& x) const { return x.detach().clone().requires_grad_(); }
+
+  // Of the value with respect to `leaf` [B, n, token...], the unfinished tokens at levels `from`, by sampled futures.
+  Tensor gradient_by_branches(const Tensor& done, const Tensor& leaf, const Tensor& c, const Tensor& from, const Tensor& z) {
     const at::AutoGradMode with_gradients(true);
     const Tensor rewards = branch_rewards(model, diffusion, guidance, config, done, leaf, c, from, z, generator);
     look(rewards);
     return torch::autograd::grad({branch_value(guidance.config, rewards).sum()}, {leaf})[0];
   }
 
-  Tensor leaf_of(const Tensor& x) const { return x.detach().clone().requires_grad_(); }
+  // The same by clean predictions x0 that were made from `leaf` with gradients.
+  Tensor gradient_by_predictions(const Tensor& x0, const Tensor& leaf) {
+    const at::AutoGradMode with_gradients(true);
+    const Tensor rewards = checked_reward(guidance.reward, x0, true);
+    look(rewards);
+    return torch::autograd::grad({branch_value(guidance.config, rewards.unsqueeze(0)).sum()}, {leaf})[0];
+  }
 
-  // A row whose cells are `cells`, one a token, tokens rising.
-  void move(Row& row, const PlanStep& cells, const SampleInput& input) {
-    const int64_t T = row.x.size(1), first = cells.front().token;
-    const bool branching = branches_out(guidance.config);
-    const Tensor leaf = leaf_of(row.x);
-    Tensor z = row.z.clone();
-    std::vector<Tensor> x0;                       // pieces of the row, in order
-    std::vector<std::pair<RowRun, Tensor>> runs;  // with their unguided moves
+  RowPass forward(const Row& row, const Tensor& leaf, const PlanStep& cells, const SampleInput& input) {
+    const int64_t T = leaf.size(1);
+    RowPass pass;
+    pass.z = row.z;
+    std::vector<Tensor> x0;
     int64_t at = 0;
-    for (size_t begin = 0, end; begin < cells.size(); begin = end) {
-      for (end = begin + 1; end < cells.size() && cells[end].token == cells[end - 1].token + 1;) ++end;
-      const PlanStep step(cells.begin() + static_cast<int64_t>(begin), cells.begin() + static_cast<int64_t>(end));
+    for (const PlanStep& step : runs_of(cells)) {
       const int64_t a = step.front().token, n = static_cast<int64_t>(step.size());
-      const at::AutoGradMode with_gradients(!branching);
-      const Tensor x = leaf.narrow(1, a, n);
+      const Tensor x = leaf.narrow(1, a, n), c = input.c.defined() ? input.c.narrow(1, a, n) : Tensor();
       RowRun run = make_run(step, diffusion, config, input.noise, x);
-      const Tensor c = input.c.defined() ? input.c.narrow(1, a, n) : Tensor();
-      const CellOutput output = run_tokens(model, diffusion, run.plan, x, c, z.select(1, a), run.noise);
-      z = at::cat({z.narrow(1, 0, a + 1), output.z, z.narrow(1, a + n + 1, T - a - n)}, 1);
-      if (a > at) x0.push_back(leaf.narrow(1, at, a - at));  // a finished token is its own clean prediction
-      x0.push_back(output.x0);
+      const CellOutput output = run_tokens(model, diffusion, run.plan, x, c, pass.z.select(1, a), run.noise);
+      pass.z = at::cat({pass.z.narrow(1, 0, a + 1), output.z, pass.z.narrow(1, a + n + 1, T - a - n)}, 1);
+      x0.insert(x0.end(), {leaf.narrow(1, at, a - at), output.x0});
       at = a + n;
-      runs.emplace_back(std::move(run), output.x.detach());
+      pass.runs.push_back(std::move(run));
+      pass.moved.push_back(output.x.detach());
     }
-    if (at < T) x0.push_back(leaf.narrow(1, at, T - at));
-    Tensor gradient;
-    if (branching) {
-      Tensor from = at::zeros({T}, at::TensorOptions(at::kLong).device(row.x.device()));
-      int64_t done = 0;
-      for (const auto& [run, moved] : runs) {
-        from.narrow(0, cells[static_cast<size_t>(done)].token, run.from.size(0)).copy_(run.from);
-        done += run.from.size(0);
-      }
-      const Tensor rest = leaf_of(row.x.narrow(1, first, T - first)),
-                   c = input.c.defined() ? input.c.narrow(1, first, T - first) : Tensor();
-      const Tensor before = guidance.additive || first == 0 ? Tensor() : row.x.narrow(1, 0, first);
-      gradient = at::cat({at::zeros_like(row.x.narrow(1, 0, first)),
-                          branch_gradient(before, rest, c, from.narrow(0, first, T - first), row.z.select(1, first))},
-                         1);
-    } else {
-      const at::AutoGradMode with_gradients(true);
-      const Tensor all = at::cat(x0, 1), seen = guidance.additive ? all.narrow(1, first, T - first) : all;
-      const Tensor rewards = checked_reward(guidance.reward, seen, true);
-      look(rewards);
-      gradient = torch::autograd::grad({branch_value(guidance.config, rewards.unsqueeze(0)).sum()}, {leaf})[0];
+    x0.push_back(leaf.narrow(1, at, T - at));
+    pass.x0 = at::cat(x0, 1);
+    pass.z = pass.z.detach();
+    return pass;
+  }
+
+  // Of the value with respect to all tokens of a row, [B, T, token...].
+  Tensor row_gradient(const Row& row, const RowPass& pass, const Tensor& leaf, const SampleInput& input) {
+    const at::AutoGradMode with_gradients(true);
+    const int64_t T = leaf.size(1), first = pass.runs.front().first, rest = T - first;
+    if (!branches_out(guidance.config)) return gradient_by_predictions(guidance.additive ? pass.x0.narrow(1, first, rest) : pass.x0, leaf);
+    const Tensor from = at::zeros({T}, at::TensorOptions(at::kLong).device(leaf.device()));
+    for (const RowRun& run : pass.runs) from.narrow(0, run.first, run.from.size(0)).copy_(run.from);
+    const Tensor done = row.x.narrow(1, 0, first), c = input.c.defined() ? input.c.narrow(1, first, rest) : Tensor();
+    const Tensor unfinished = gradient_by_branches(guidance.additive || first == 0 ? Tensor() : done, leaf_of(row.x.narrow(1, first, rest)),
+                                                   c, from.narrow(0, first, rest), row.z.select(1, first));
+    return at::cat({at::zeros_like(done), unfinished}, 1);
+  }
+
+  void move(Row& row, const PlanStep& cells, const SampleInput& input) {
+    const Tensor leaf = leaf_of(row.x);
+    RowPass pass;
+    {
+      const at::AutoGradMode with_gradients(!branches_out(guidance.config));
+      pass = forward(row, leaf, cells, input);
     }
-    row.z = z.detach();
-    int64_t done = 0;
-    for (const auto& [run, moved] : runs) {
+    const Tensor gradient = row_gradient(row, pass, leaf, input);
+    row.z = pass.z;
+    for (size_t i = 0; i < pass.runs.size(); ++i) {
+      const RowRun& run = pass.runs[i];
       const int64_t n = run.from.size(0);
-      const Tensor x = row.x.narrow(1, cells[static_cast<size_t>(done)].token, n);
-      x.copy_(
-          guided_move(diffusion, config, guidance.config, run, x, moved, gradient.narrow(1, cells[static_cast<size_t>(done)].token, n)));
-      done += n;
+      const Tensor x = row.x.narrow(1, run.first, n);
+      x.copy_(guided_move(diffusion, config, guidance.config, run, x, pass.moved[i], gradient.narrow(1, run.first, n)));
     }
   }
 
@@ -155,17 +179,42 @@ struct GuidedSampler::State {
       const at::AutoGradMode with_gradients(!branching);
       output = run_tokens(model, diffusion, run.plan, leaf, on.c, z, {});
     }
-    Tensor gradient;
-    if (branching) {
-      gradient = branch_gradient({}, leaf, on.c, run.from, z);
-    } else {
-      const at::AutoGradMode with_gradients(true);
-      const Tensor rewards = checked_reward(guidance.reward, output.x0, true);
-      look(rewards);
-      gradient = torch::autograd::grad({branch_value(guidance.config, rewards.unsqueeze(0)).sum()}, {leaf})[0];
-    }
+    const Tensor gradient = branching ? gradient_by_branches({}, leaf, on.c, run.from, z) : gradient_by_predictions(output.x0, leaf);
     on.x.copy_(guided_move(diffusion, config, guidance.config, run, on.x, output.x.detach(), gradient));
     on.z.narrow(1, 1, on.x.size(1)).copy_(output.z.detach());
+  }
+
+  // The last tokens of a row into a recording's buffers.
+  static void fill(Recording& recording, const Row& row, const Tensor& levels, const SampleInput& input) {
+    const int64_t n = recording.x.size(1), first = row.x.size(1) - n;
+    recording.x.copy_(row.x.narrow(1, first, n));
+    recording.z.select(1, 0).copy_(row.z.select(1, first));
+    if (recording.c.defined()) recording.c.copy_(input.c.narrow(1, first, n));
+    recording.levels.copy_(levels.pin_memory(), /*non_blocking=*/true);
+  }
+
+  // Buffers like the last n tokens of a row, and their recording, which is null where the device would not make one.
+  void record(Recording& recording, const Row& row, const Tensor& levels, int64_t n, const SampleInput& input) {
+    const int64_t first = row.x.size(1) - n;
+    const auto buffer = [](const Tensor& like) { return at::zeros_like(like, at::MemoryFormat::Contiguous); };
+    recording.x = buffer(row.x.narrow(1, first, n));
+    recording.z = buffer(row.z.narrow(1, first, n + 1));
+    if (input.c.defined()) recording.c = buffer(input.c.narrow(1, first, n));
+    recording.levels = at::empty_like(levels, row.x.device());
+    fill(recording, row, levels, input);  // what it warms up on
+    CaptureOptions options;
+    options.warm_up = 1;
+    if (branches_out(guidance.config)) options.generators.push_back(generator);
+    for (const auto& [key, made] : recordings)
+      if (made.graph) options.shares_memory_with = made.graph.get();
+    try {
+      recording.graph = device.capture([&] { execute(recording); }, options);
+    } catch (const std::exception& error) {
+      const std::string message = error.what();
+      spdlog::warn("guided sampling goes on without recorded rows: {}", message.substr(0, message.find('\n')));
+      generator = device.make_generator(generator.current_seed());  // the old one may still think that it is being recorded
+    }
+    records = recording.graph != nullptr;
   }
 
   // False where the row is not one that recordings cover.
@@ -182,27 +231,9 @@ struct GuidedSampler::State {
       for (int64_t field = 0; field < 4; ++field) levels.mutable_data_ptr<int64_t>()[field * n + i] = column[field];
     }
     Recording& recording = recordings[{row.x.size(0), n}];
-    const auto fill = [&] {
-      recording.x.copy_(row.x.narrow(1, first, n));
-      recording.z.select(1, 0).copy_(row.z.select(1, first));
-      if (recording.c.defined()) recording.c.copy_(input.c.narrow(1, first, n));
-      recording.levels.copy_(levels.pin_memory(), /*non_blocking=*/true);
-    };
-    if (!recording.graph) {
-      recording.x = at::empty_like(row.x.narrow(1, first, n), at::MemoryFormat::Contiguous);
-      recording.z = at::empty_like(row.z.narrow(1, first, n + 1), at::MemoryFormat::Contiguous);
-      if (input.c.defined()) recording.c = at::empty_like(input.c.narrow(1, first, n), at::MemoryFormat::Contiguous);
-      recording.levels = levels.to(row.x.device());
-      fill();
-      const Graph* other = nullptr;
-      for (const auto& [key, made] : recordings)
-        if (made.graph) other = made.graph.get();
-      std::vector<at::Generator> generators;
-      if (branches_out(guidance.config)) generators.push_back(generator);
-      recording.graph = device.capture([&] { execute(recording); }, {.warm_up = 1, .generators = generators, .shares_memory_with = other});
-      if (!recording.graph) return records = false;
-    }
-    fill();
+    if (!recording.graph) record(recording, row, levels, n, input);
+    if (!recording.graph) return false;
+    fill(recording, row, levels, input);
     recording.graph->replay();
     row.x.narrow(1, first, n).copy_(recording.x);
     row.z.narrow(1, first + 1, n).copy_(recording.z.narrow(1, 1, n));

@@ -13,6 +13,7 @@ namespace df {
 
 // Successive tokens of a row that all have a cell: levels and moves are int64 [n] and bool [n] on the model's device.
 struct RowRun {
+  int64_t first = 0;  // token
   Tensor from, to;
   Tensor moves;   // where x goes to another level, and so may be guided
   Tensor writes;  // where x changes
