@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a device makes of the MLP-GRU of the planning experiments: milliseconds of a training step and of a guided row (60 tokens forward
 // and backward to the tokens), each recorded as one graph, and how far the precisions are from float64. One JSON object a line.
-//   bench_planning [device] [seconds per measurement] ["guided steps training trainer accuracy profile", or some of these words]
+//   bench_mlp_gru [device] [seconds per measurement] ["guided steps training trainer accuracy profile", or some of these words]
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
@@ -286,7 +286,7 @@ void trainer_steps(const Accelerator& on) {
       reports.push_back(now());
       losses.push_back(report.loss);
     };
-    const auto folder = std::filesystem::temp_directory_path() / "bench_planning_run";
+    const auto folder = std::filesystem::temp_directory_path() / "bench_mlp_gru_run";
     trainer.run(folder, hooks);
     std::filesystem::remove_all(folder);
     fmt::print(
@@ -349,7 +349,7 @@ int main(int argc, char** argv) {
   try {
     return df::run(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_planning: {}\n", error.what());
+    fmt::print(stderr, "bench_mlp_gru: {}\n", error.what());
     return 1;
   }
 }
