@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -13,14 +14,6 @@
 
 namespace df::test {
 namespace {
-
-const Accelerator* cuda_or_null() {
-  try {
-    return &accelerator("cuda");
-  } catch (const Error&) {
-    return nullptr;
-  }
-}
 
 // Samples of 6, then of 4 tokens by one sampler, so that the second one finds recordings made.
 std::vector<Tensor> samples_on(at::Device device, bool additive) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "models/ops.hpp"
@@ -18,21 +19,11 @@ namespace {
 using Arguments = std::vector<Tensor>;
 using Operator = std::function<Tensor(const Arguments&)>;
 
-// Distance over size, in float64: what bfloat16 rounding leaves small and a wrong formula does not.
-double error(const Tensor& a, const Tensor& b) {
-  const auto x = a.detach().to(at::kCPU, at::kDouble), y = b.detach().to(at::kCPU, at::kDouble);
-  return ((x - y).norm() / (y.norm() + 1e-30)).item<double>();
-}
-
-class Kernels : public ::testing::Test {
+class Kernels : public KernelTest {
  protected:
   void SetUp() override {
-    try {
-      cuda_ = &accelerator("cuda");
-    } catch (const Error& e) {
-      GTEST_SKIP() << e.what();
-    }
-    if (!ops::fused(cuda_->device())) GTEST_SKIP() << "no kernels for " << cuda_->description();
+    KernelTest::SetUp();
+    if (IsSkipped()) return;
     generator_ = cuda_->make_generator(3);
   }
   Tensor normal(at::IntArrayRef sizes) { return at::randn(sizes, generator_, at::TensorOptions(at::kFloat).device(cuda_->device())); }
@@ -46,7 +37,7 @@ class Kernels : public ::testing::Test {
     for (const auto& x : fast) exact.push_back(x.defined() ? x.detach().to(at::kDouble).contiguous().requires_grad_() : x);
     const Tensor y = op(fast), z = twin(exact);
     EXPECT_EQ(y.scalar_type(), type);
-    EXPECT_LT(error(y, z), tolerance) << "value";
+    EXPECT_LT(relative_distance(y, z), tolerance) << "value";
     const Tensor upstream = normal(y.sizes()).to(type);
     Arguments inputs, exact_inputs;
     for (size_t i = 0; i < fast.size(); ++i)
@@ -56,7 +47,8 @@ class Kernels : public ::testing::Test {
       }
     const auto gradients = torch::autograd::grad({y}, inputs, {upstream});
     const auto expected = torch::autograd::grad({z}, exact_inputs, {upstream.to(at::kDouble)});
-    for (size_t i = 0; i < gradients.size(); ++i) EXPECT_LT(error(gradients[i], expected[i]), 2 * tolerance) << "gradient " << i;
+    for (size_t i = 0; i < gradients.size(); ++i)
+      EXPECT_LT(relative_distance(gradients[i], expected[i]), 2 * tolerance) << "gradient " << i;
   }
 
   const Accelerator* cuda_ = nullptr;
@@ -93,7 +85,7 @@ TEST_F(Kernels, GroupNormFilmSilu) {
 TEST_F(Kernels, GroupNormReadsStridedModulation) {
   const auto x = normal({4, 48, 8, 8}), weight = normal({48}), bias = normal({48}), sequence = normal({4, 3, 96});
   const auto fast = ops::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {});
-  EXPECT_LT(error(fast, ops::plain::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {})), fp32_tolerance);
+  EXPECT_LT(relative_distance(fast, ops::plain::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {})), fp32_tolerance);
 }
 
 TEST_F(Kernels, RmsNorm) {
@@ -142,12 +134,12 @@ TEST_F(Pointwise, AddGeluAndItsGradient) {
           const Tensor bias = more ? normal({columns}).to(type) : Tensor(), residual = more ? matrix(rows, columns, type) : Tensor();
           ops::add_gelu(x, bias, residual, y);
           ops::plain::add_gelu(exact_x, exact(bias), exact(residual), exact_y);
-          EXPECT_LT(error(x, exact_x), tolerance(type)) << "x";
-          EXPECT_LT(error(y, exact_y), tolerance(type)) << "y";
+          EXPECT_LT(relative_distance(x, exact_x), tolerance(type)) << "x";
+          EXPECT_LT(relative_distance(y, exact_y), tolerance(type)) << "y";
           const Tensor dy = matrix(rows, columns, type), dx = matrix(rows, columns, type), exact_dx = exact(dx);
           ops::gelu_backward(dy, residual, x, dx);
           ops::plain::gelu_backward(exact(dy), exact(residual), exact(x), exact_dx);
-          EXPECT_LT(error(dx, exact_dx), tolerance(type)) << "gradient";
+          EXPECT_LT(relative_distance(dx, exact_dx), tolerance(type)) << "gradient";
         }
 }
 
@@ -160,14 +152,14 @@ TEST_F(Pointwise, GruAndItsGradient) {
         const Tensor y = matrix(rows, columns, type), exact_y = exact(y);
         ops::gru(a, b, z, y);
         ops::plain::gru(exact(a), exact(b), exact(z), exact_y);
-        EXPECT_LT(error(y, exact_y), tolerance(type));
+        EXPECT_LT(relative_distance(y, exact_y), tolerance(type));
         const Tensor dy = matrix(rows, columns, type), da = matrix(rows, 3 * columns, type), db = matrix(rows, 3 * columns, type);
         const Tensor dz = matrix(rows, columns, type), exact_da = exact(da), exact_db = exact(db), exact_dz = exact(dz);
         ops::gru_backward(a, b, z, dy, da, db, dz);
         ops::plain::gru_backward(exact(a), exact(b), exact(z), exact(dy), exact_da, exact_db, exact_dz);
-        EXPECT_LT(error(da, exact_da), tolerance(type));
-        EXPECT_LT(error(db, exact_db), tolerance(type));
-        EXPECT_LT(error(dz, exact_dz), tolerance(type));
+        EXPECT_LT(relative_distance(da, exact_da), tolerance(type));
+        EXPECT_LT(relative_distance(db, exact_db), tolerance(type));
+        EXPECT_LT(relative_distance(dz, exact_dz), tolerance(type));
       }
 }
 

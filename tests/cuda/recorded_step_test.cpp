@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -22,14 +23,6 @@
 namespace df::test {
 namespace {
 
-const Accelerator* cuda_or_null() {
-  try {
-    return &accelerator("cuda");
-  } catch (const Error&) {
-    return nullptr;
-  }
-}
-
 Batch batch_of(uint64_t seed) {
   Batch batch;
   batch.x = seeded_normal({16, 8}, seed);
@@ -39,7 +32,9 @@ Batch batch_of(uint64_t seed) {
 // A weight that learns to undo noise, with the optimiser and the average of the trainer.
 struct Learner {
   explicit Learner(at::Device device)
-      : weight(at::eye(8, at::TensorOptions(device)).requires_grad_()), optimizer({.learning_rate = 1e-2}, {{"weight", weight}}), ema(0.9, {{"weight", weight}}) {}
+      : weight(at::eye(8, at::TensorOptions(device)).requires_grad_()),
+        optimizer({.learning_rate = 1e-2}, {{"weight", weight}}),
+        ema(0.9, {{"weight", weight}}) {}
   void step(const Batch& batch, const at::Generator& generator) {
     const auto eps = at::randn(batch.x.sizes(), generator, batch.x.options());
     Tensor loss;
@@ -202,7 +197,9 @@ TEST(RecordedStep, OfATrajectoryLossIsRecorded) {
   StepRecorder recorder(*cuda, [&](const Batch& batch, const at::Generator& generator) {
     const at::AutoGradMode record(true);
     const auto draw = draw_noise(TrainingNoise::independent, config.levels, batch.x, 0, generator);
-    loss = diffusion_forcing_loss(*model, diffusion, TrainingNoise::independent, 32, {batch.x, batch.c, {}, model->initial_latent(4, {})}, draw).loss;
+    loss = diffusion_forcing_loss(*model, diffusion, TrainingNoise::independent, 32, {batch.x, batch.c, {}, model->initial_latent(4, {})},
+                                  draw)
+               .loss;
     torch::autograd::grad({loss}, model->parameters());
   });
   std::vector<double> losses;

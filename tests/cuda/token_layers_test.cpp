@@ -6,6 +6,7 @@
 
 #include "core/autocast.hpp"
 #include "core/fused_kernels.hpp"
+#include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -18,23 +19,9 @@
 namespace df::test {
 namespace {
 
-double error(const Tensor& a, const Tensor& b) {
-  const auto x = a.detach().to(at::kCPU, at::kDouble), y = b.detach().to(at::kCPU, at::kDouble);
-  return ((x - y).norm() / (y.norm() + 1e-30)).item<double>();
-}
-
-class TokenLayersOnDevice : public ::testing::Test {
+class TokenLayersOnDevice : public KernelTest {
  protected:
-  void SetUp() override {
-    try {
-      cuda_ = &accelerator("cuda");
-    } catch (const Error& e) {
-      GTEST_SKIP() << e.what();
-    }
-    if (!ops::fused(cuda_->device())) GTEST_SKIP() << "no kernels for " << cuda_->description();
-  }
   void TearDown() override { choose(TokenKernels::automatic); }
-  const Accelerator* cuda_ = nullptr;
 };
 
 // x <- gelu of two layers of x, token after token; the same tensors in another type and place.
@@ -87,7 +74,7 @@ TEST_F(TokenLayersOnDevice, TwoLayersAreThoseOfPlainOperators) {
         EXPECT_TRUE(ops::token_layers_fused(net));
         ops::token_layers(net);
       });
-      EXPECT_LT(error(all, run(at::TensorOptions(at::kDouble), ops::plain::token_layers)), 1e-2);
+      EXPECT_LT(relative_distance(all, run(at::TensorOptions(at::kDouble), ops::plain::token_layers)), 1e-2);
       EXPECT_TRUE(at::equal(all, run(on_device, ops::token_layers))) << "does not repeat";
     }
 }
@@ -129,9 +116,9 @@ TEST_F(TokenLayersOnDevice, GuidedRowsAreThoseOfOperators) {
     for (const auto kernels : {TokenKernels::by_layer, TokenKernels::at_once}) {
       SCOPED_TRACE(kernels == TokenKernels::at_once ? "one kernel" : "a kernel for each layer");
       const Row eager = row(kernels);
-      EXPECT_LT(error(eager.z, expected.z), 1e-2);
-      EXPECT_LT(error(eager.prediction, expected.prediction), 1e-2);
-      EXPECT_LT(error(eager.gradient, expected.gradient), 3e-2);
+      EXPECT_LT(relative_distance(eager.z, expected.z), 1e-2);
+      EXPECT_LT(relative_distance(eager.prediction, expected.prediction), 1e-2);
+      EXPECT_LT(relative_distance(eager.gradient, expected.gradient), 3e-2);
       EXPECT_FALSE(at::equal(eager.z, expected.z)) << "in rounding at least";
       Row recorded;
       const auto graph = cuda_->capture([&] { recorded = row(kernels); });
