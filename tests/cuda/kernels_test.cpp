@@ -51,7 +51,6 @@ class Kernels : public KernelTest {
       EXPECT_LT(relative_distance(gradients[i], expected[i]), 2 * tolerance) << "gradient " << i;
   }
 
-  const Accelerator* cuda_ = nullptr;
   at::Generator generator_;
 };
 
