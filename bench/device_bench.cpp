@@ -23,6 +23,7 @@
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
+#include "guarded_main.hpp"
 
 namespace df {
 namespace {
@@ -233,11 +234,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace df
 
-int main(int argc, char** argv) {
-  try {
-    return df::run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_device: {}\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return df::bench::guarded_main("bench_device", df::run, argc, argv); }

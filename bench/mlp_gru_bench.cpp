@@ -25,6 +25,7 @@
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/training/optimizer.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
+#include "guarded_main.hpp"
 #include "kernel_profile.hpp"
 #include "models/mlp_gru_recurrence.hpp"
 
@@ -345,11 +346,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace df
 
-int main(int argc, char** argv) {
-  try {
-    return df::run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_mlp_gru: {}\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return df::bench::guarded_main("bench_mlp_gru", df::run, argc, argv); }

@@ -17,6 +17,7 @@
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
+#include "guarded_main.hpp"
 
 namespace df {
 namespace {
@@ -111,11 +112,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace df
 
-int main(int argc, char** argv) {
-  try {
-    return df::run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_planner: {}\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return df::bench::guarded_main("bench_planner", df::run, argc, argv); }
