@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "diffusion_forcing/core/error.hpp"
@@ -24,11 +25,12 @@ std::string shape_of(const Tensor& tensor) { return tensor.defined() ? to_string
 // at::stack without its threads: loader workers that each wake the whole team of intra-op threads slow each other down.
 Tensor stack_rows(const std::vector<Tensor>& rows) {
   const Tensor& first = rows.front();
-  if (!first.is_cpu()) return at::stack(rows);
+  const auto plain_bytes = [&](const Tensor& row) { return row.is_cpu() && row.scalar_type() == first.scalar_type(); };
+  if (!std::all_of(rows.begin(), rows.end(), plain_bytes)) return at::stack(rows);
   const Tensor all = at::empty(shape({static_cast<int64_t>(rows.size())}, first.sizes().vec()), first.options());
   char* to = static_cast<char*>(all.mutable_data_ptr());
   for (const Tensor& row : rows) {
-    const Tensor plain = row.to(first.scalar_type()).contiguous();
+    const Tensor plain = row.contiguous();
     std::memcpy(to, plain.const_data_ptr(), plain.nbytes());
     to += plain.nbytes();
   }
