@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -94,8 +95,9 @@ class ForcingPlanner final : public Policy {
     require(std::isfinite(config_.d), "d", "a finite number", config_.d);
     require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
     require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
-    const bool matrix_kind = trained_.sampling.schedule == "pyramid" || trained_.sampling.schedule == "full_sequence" ||
-                             trained_.sampling.schedule == "autoregressive" || trained_.sampling.schedule == "trapezoid";
+    const auto& kinds = EnumNames<MatrixKind>::table;
+    const bool matrix_kind =
+        std::any_of(std::begin(kinds), std::end(kinds), [&](const auto& kind) { return kind.first == trained_.sampling.schedule; });
     if (!matrix_kind)
       throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
@@ -199,7 +201,8 @@ class ForcingPlanner final : public Policy {
     if (x.size(0) == draws_.worlds() && C == 1) return x;
     const Tensor values = value(choice_, x, goals, "planning.choice");
     if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
-    const Tensor winner = values.view({draws_.worlds(), C}).argmax(1) + at::arange(draws_.worlds(), at::TensorOptions(at::kLong).device(device_)) * C;
+    const Tensor winner =
+        values.view({draws_.worlds(), C}).argmax(1) + at::arange(draws_.worlds(), at::TensorOptions(at::kLong).device(device_)) * C;
     return x.index_select(0, winner);
   }
 

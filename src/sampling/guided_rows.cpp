@@ -44,8 +44,8 @@ Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradien
   return value;
 }
 
-Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const SamplerConfig& config, const Tensor& done, const Tensor& x,
-                      const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator) {
+Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const SamplerConfig& config,
+                      const Tensor& done, const Tensor& x, const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator) {
   const int64_t R = guidance.config.branches, L = guidance.config.lookahead, B = x.size(0), n = x.size(1);
   const double clip = diffusion.config.clip_noise;
   // Branch r of sequence b is row r B + b.

@@ -32,8 +32,8 @@ inline bool branches_out(const GuidanceConfig& config) { return config.branches 
 
 // Rewards [R, B] of R sampled futures. x [B, n, token...] unfinished tokens at levels `from` [n], z [B, latent...] before them, `done`
 // [B, f, token...] the finished tokens before them or undefined.
-Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const SamplerConfig& config, const Tensor& done, const Tensor& x,
-                      const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator);
+Tensor branch_rewards(CausalModel& model, const Diffusion& diffusion, const Guidance& guidance, const SamplerConfig& config,
+                      const Tensor& done, const Tensor& x, const Tensor& c, const Tensor& from, const Tensor& z, at::Generator generator);
 
 // What is climbed, [B], of rewards [R, B].
 Tensor branch_value(const GuidanceConfig& config, const Tensor& rewards);
