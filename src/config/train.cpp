@@ -28,7 +28,8 @@ namespace {
 Loader make_loader(const Session& session, const ExperimentConfig& config, int64_t first_batch) {
   const auto& trainer = config.training.trainer;
   const int64_t prefetch = std::max<int64_t>(4, trainer.loader_workers + 2);  // a batch for each worker, and some made
-  return Loader(session.data, {trainer.batch, trainer.loader_workers, prefetch}, derive_seed(config.seed, Stream::order), first_batch);
+  const LoaderConfig loader{trainer.batch, trainer.loader_workers, prefetch, session.accelerator->device().is_cuda()};
+  return Loader(session.data, loader, derive_seed(config.seed, Stream::order), first_batch);
 }
 
 int64_t frames_per_step(const Session& session, const ExperimentConfig& config) {

@@ -23,11 +23,11 @@ constexpr Field kFields[] = {{"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch
 std::string shape_of(const Tensor& tensor) { return tensor.defined() ? to_string(tensor.sizes().vec()) : "none"; }
 
 // at::stack without its threads: loader workers that each wake the whole team of intra-op threads slow each other down.
-Tensor stack_rows(const std::vector<Tensor>& rows) {
+Tensor stack_rows(const std::vector<Tensor>& rows, bool pin_memory) {
   const Tensor& first = rows.front();
   const auto plain_bytes = [&](const Tensor& row) { return row.is_cpu() && row.scalar_type() == first.scalar_type(); };
-  if (!std::all_of(rows.begin(), rows.end(), plain_bytes)) return at::stack(rows);
-  const Tensor all = at::empty(shape({static_cast<int64_t>(rows.size())}, first.sizes().vec()), first.options());
+  if (!std::all_of(rows.begin(), rows.end(), plain_bytes)) return pin_memory ? at::stack(rows).pin_memory() : at::stack(rows);
+  const Tensor all = at::empty(shape({static_cast<int64_t>(rows.size())}, first.sizes().vec()), first.options().pinned_memory(pin_memory));
   char* to = static_cast<char*>(all.mutable_data_ptr());
   for (const Tensor& row : rows) {
     const Tensor plain = row.contiguous();
@@ -37,7 +37,7 @@ Tensor stack_rows(const std::vector<Tensor>& rows) {
   return all;
 }
 
-Tensor stack_field(const std::vector<Batch>& samples, const Field& field) {
+Tensor stack_field(const std::vector<Batch>& samples, const Field& field, bool pin_memory) {
   const Tensor& first = samples.front().*field.tensor;
   std::vector<Tensor> tensors;
   tensors.reserve(samples.size());
@@ -48,7 +48,7 @@ Tensor stack_field(const std::vector<Batch>& samples, const Field& field) {
                               shape_of(tensor)));
     tensors.push_back(tensor);
   }
-  return first.defined() ? stack_rows(tensors) : Tensor();
+  return first.defined() ? stack_rows(tensors, pin_memory) : Tensor();
 }
 
 }  // namespace
@@ -73,10 +73,10 @@ Batch Batch::slice(int64_t begin, int64_t end) const {
   return part;
 }
 
-Batch stack(const std::vector<Batch>& samples) {
+Batch stack(const std::vector<Batch>& samples, bool pin_memory) {
   if (samples.empty()) throw Error("stack: expected at least one sequence, got none");
   Batch batch;
-  for (const Field& field : kFields) batch.*field.tensor = stack_field(samples, field);
+  for (const Field& field : kFields) batch.*field.tensor = stack_field(samples, field, pin_memory);
   return batch;
 }
 

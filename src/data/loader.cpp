@@ -82,7 +82,7 @@ struct Loader::State {
     samples.reserve(static_cast<size_t>(config.batch));
     for (int64_t i = 0; i < config.batch; ++i)
       samples.push_back(dataset->get(shuffled_index(dataset->size(), seed, number * config.batch + i)));
-    return stack(samples);
+    return stack(samples, config.pin_memory);
   }
 
   void work(const std::stop_token& stop) {

@@ -23,7 +23,7 @@ bool same_layout(const Batch& a, const Batch& b) {
   return true;
 }
 
-// Through page-locked memory, so that the copy waits in the device's queue and not here.
+// Through page-locked memory, so that the copy waits in the device's queue and not here; batches of a loader lie there already.
 void upload(const Batch& from, Batch& into) {
   for (const auto field : fields)
     if ((from.*field).defined()) (into.*field).copy_((from.*field).pin_memory(), /*non_blocking=*/true);

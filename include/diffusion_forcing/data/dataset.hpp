@@ -29,7 +29,8 @@ struct Batch {
   Batch to(at::Device device) const;
   Batch slice(int64_t begin, int64_t end) const;  // of the leading dimension
 };
-Batch stack(const std::vector<Batch>& samples);  // equal shapes; adds the leading [B]
+// Equal shapes; adds the leading [B]. pin_memory: into page-locked memory, which needs a CUDA device.
+Batch stack(const std::vector<Batch>& samples, bool pin_memory = false);
 
 struct DataSpec {
   TokenSpec token;

@@ -11,9 +11,10 @@
 namespace df {
 
 struct LoaderConfig {
-  int64_t batch = 32;    // sequences
-  int64_t workers = 1;   // threads; 0: batches are made by the caller
-  int64_t prefetch = 4;  // batches made ahead
+  int64_t batch = 32;       // sequences
+  int64_t workers = 1;      // threads; 0: batches are made by the caller
+  int64_t prefetch = 4;     // batches made ahead
+  bool pin_memory = false;  // batches in page-locked memory, which a CUDA device copies from without the caller waiting; needs one
 };
 
 // Position n of an endless order that visits each of `size` indices once per epoch, shuffled anew in each; no table is kept.
