@@ -108,10 +108,8 @@ void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
     TokenKernels kernels;
     bool by_steps;
   };
-  const Way ways[] = {{"operator", TokenKernels::operators, false},
-                      {"a kernel each layer", TokenKernels::by_layer, false},
-                      {"one kernel", TokenKernels::at_once, false},
-                      {"steps", TokenKernels::operators, true}};
+  const Way ways[] = {
+      {"operator", TokenKernels::operators, false}, {"one kernel", TokenKernels::at_once, false}, {"steps", TokenKernels::operators, true}};
   for (const int64_t batch : {16, 32, 64, 100, 1024})
     for (const bool bf16 : {true, false})
       for (const auto& [way, kernels, by_steps] : ways) {
@@ -167,17 +165,15 @@ void accuracy(const Accelerator& on) {
           by_steps ? -1.0 : distance(all_gradients(*model, on_device, bf16), reference_weights));
       std::fflush(stdout);
     }
-  for (const bool at_once : {false, true}) {
-    choose(at_once ? TokenKernels::at_once : TokenKernels::by_layer);
-    const Guided out = guided_row(*model, on_device, true, false);
-    fmt::print(
-        "{{\"work\": \"distance to float64\", \"precision\": \"bf16\", \"unroll\": \"{}\", \"prediction\": {:.2e}, \"last_token\": {:.2e}, "
-        "\"gradient_of_tokens\": {:.2e}, \"gradient_of_weights\": {:.2e}}}\n",
-        at_once ? "one kernel" : "a kernel each layer", distance(out.prediction, reference.prediction),
-        distance(out.prediction.select(1, tokens - 1), reference.prediction.select(1, tokens - 1)),
-        distance(out.gradient, reference.gradient), distance(all_gradients(*model, on_device, true), reference_weights));
-    std::fflush(stdout);
-  }
+  choose(TokenKernels::at_once);
+  const Guided out = guided_row(*model, on_device, true, false);
+  fmt::print(
+      "{{\"work\": \"distance to float64\", \"precision\": \"bf16\", \"unroll\": \"one kernel\", \"prediction\": {:.2e}, "
+      "\"last_token\": {:.2e}, \"gradient_of_tokens\": {:.2e}, \"gradient_of_weights\": {:.2e}}}\n",
+      distance(out.prediction, reference.prediction),
+      distance(out.prediction.select(1, tokens - 1), reference.prediction.select(1, tokens - 1)),
+      distance(out.gradient, reference.gradient), distance(all_gradients(*model, on_device, true), reference_weights));
+  std::fflush(stdout);
   choose(TokenKernels::automatic);
 }
 

@@ -83,8 +83,7 @@ struct TokenLayers {
   std::vector<TokenLayer> layers;
   TokenCell cell;
   int64_t tokens = 0;
-  bool reverse = false;     // from the last token to the first
-  bool one_kernel = false;  // for all tokens; else one a layer and token
+  bool reverse = false;  // from the last token to the first
 };
 
 class FusedKernels {

@@ -240,7 +240,7 @@ class CudaKernels final : public FusedKernels {
     cuda::TokenNetwork all = token_network(network);
     const Tensor arrived = at::zeros({first.size(1)}, first.options().dtype(at::kInt));
     all.arrived = reinterpret_cast<unsigned*>(arrived.mutable_data_ptr<int>());
-    C10_CUDA_CHECK(cuda::token_layers(all, network.one_kernel, at::cuda::getCurrentDeviceProperties()->multiProcessorCount, stream()));
+    C10_CUDA_CHECK(cuda::token_layers(all, at::cuda::getCurrentDeviceProperties()->multiProcessorCount, stream()));
   }
 };
 

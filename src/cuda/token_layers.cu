@@ -194,13 +194,14 @@ __device__ inline void run_layer(const TokenNetwork& net, const TokenLayerShape&
   }
 }
 
-// Steps `first` .. `first + steps - 1` of the network's layers times tokens. gridDim: blocks of a group, groups.
-__global__ void __launch_bounds__(threads, 1) run_network(const __grid_constant__ TokenNetwork net, int first, int steps) {
+// The layers of one token after the other. gridDim: blocks of a group, groups.
+__global__ void __launch_bounds__(threads, 1) run_network(const __grid_constant__ TokenNetwork net) {
   __shared__ float shared[warps * token_tile * (8 * most_subtiles + 8)];
-  unsigned* const arrived = net.arrived ? net.arrived + blockIdx.y : nullptr;
+  unsigned* const arrived = net.arrived + blockIdx.y;
+  const int steps = net.count * net.tokens;
   for (int i = 0; i < steps; ++i) {
-    const int token = (first + i) / net.count;
-    const TokenLayerShape& layer = net.layers[(first + i) % net.count];
+    const int token = i / net.count;
+    const TokenLayerShape& layer = net.layers[i % net.count];
     const Place place{net.reverse ? net.tokens - 1 - token : token, static_cast<int>(blockIdx.y) * token_tile, static_cast<int>(blockIdx.x),
                       static_cast<int>(gridDim.x)};
     const unsigned arrivals = static_cast<unsigned>(i) * gridDim.x;
@@ -223,7 +224,7 @@ __global__ void __launch_bounds__(threads, 1) run_network(const __grid_constant_
 
 }  // namespace
 
-cudaError_t token_layers(TokenNetwork net, bool one_kernel, int multiprocessors, cudaStream_t stream) {
+cudaError_t token_layers(TokenNetwork net, int multiprocessors, cudaStream_t stream) {
   const int groups = (net.rows + token_tile - 1) / token_tile, blocks = multiprocessors / groups > 0 ? multiprocessors / groups : 1;
   for (int i = 0; i < net.count; ++i) {
     TokenLayerShape& layer = net.layers[i];
@@ -235,19 +236,12 @@ cudaError_t token_layers(TokenNetwork net, bool one_kernel, int multiprocessors,
   config.gridDim = dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(groups));
   config.blockDim = dim3(threads);
   config.stream = stream;
-  const int steps = net.count * net.tokens;
-  if (!one_kernel) {
-    net.arrived = nullptr;
-    for (int first = 0; first < steps; ++first)
-      if (const cudaError_t error = cudaLaunchKernelEx(&config, run_network, net, first, 1)) return error;
-    return cudaSuccess;
-  }
   cudaLaunchAttribute cooperative{};  // all blocks at once or an error: they wait for one another
   cooperative.id = cudaLaunchAttributeCooperative;
   cooperative.val.cooperative = 1;
   config.attrs = &cooperative;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, run_network, net, 0, steps);
+  return cudaLaunchKernelEx(&config, run_network, net);
 }
 
 }  // namespace df::cuda

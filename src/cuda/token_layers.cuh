@@ -37,10 +37,10 @@ struct TokenNetwork {
   TokenCellShape cell;
   int count, tokens, rows, units;
   bool reverse;
-  unsigned* arrived;  // one counter a tile of rows, 0 at the start; only one_kernel uses it
+  unsigned* arrived;  // one counter a tile of rows, 0 at the start
 };
 
-// one_kernel: all layers of all tokens, all blocks resident at once; else one launch for each layer of each token.
-cudaError_t token_layers(TokenNetwork network, bool one_kernel, int multiprocessors, cudaStream_t stream);
+// All blocks are resident at once.
+cudaError_t token_layers(TokenNetwork network, int multiprocessors, cudaStream_t stream);
 
 }  // namespace df::cuda

@@ -31,9 +31,9 @@ struct MlpGruWeights {
 // features [B, T, F], z [B, Z] -> [B, T, Z]. Gradients of gradients are not available.
 Tensor mlp_gru_recurrence(const MlpGruWeights& weights, const Tensor& features, const Tensor& z);
 
-// How the layers of all tokens run: operator after operator, a kernel for each layer, or one kernel for all; automatic: by the shape.
-// Those in between are for measurements and tests. Applies to the whole process.
-enum class TokenKernels { automatic, operators, by_layer, at_once };
+// How the layers of all tokens run: operator after operator, or in one kernel; automatic: by the shape. The others are for measurements
+// and tests. Applies to the whole process.
+enum class TokenKernels { automatic, operators, at_once };
 void choose(TokenKernels kernels);
 
 }  // namespace df

@@ -25,15 +25,13 @@ class TokenLayersOnDevice : public KernelTest {
 };
 
 // x <- gelu of two layers of x, token after token; the same tensors in another type and place.
-TokenLayers two_layers(int64_t rows, int64_t inputs, int64_t columns, int64_t tokens, const Tensor& state, const Tensor& hidden,
-                       bool one_kernel) {
+TokenLayers two_layers(int64_t rows, int64_t inputs, int64_t columns, int64_t tokens, const Tensor& state, const Tensor& hidden) {
   const auto normal = [&](at::IntArrayRef sizes, uint64_t seed, double scale) {
     return (seeded_normal(sizes.vec(), seed) * scale).to(at::kBFloat16).to(state.options());
   };
   const auto scale = [](int64_t n) { return 1.0 / std::sqrt(static_cast<double>(n)); };
   TokenLayers net;
   net.tokens = tokens;
-  net.one_kernel = one_kernel;
   const auto dense = TokenLayer::Kind::dense;
   net.layers.push_back({dense,
                         state.narrow(0, 0, tokens),
@@ -59,24 +57,23 @@ TEST_F(TokenLayersOnDevice, TwoLayersAreThoseOfPlainOperators) {
     int64_t rows, inputs, columns, tokens;
   };
   for (const Case& c : {Case{1, 8, 8, 2}, Case{32, 224, 2432, 4}, Case{17, 1024, 1024, 5}, Case{64, 2432, 128, 3}, Case{100, 40, 1048, 3},
-                        Case{300, 128, 384, 2}})
-    for (const bool one_kernel : {false, true}) {
-      SCOPED_TRACE(::testing::Message() << c.rows << " rows, " << c.inputs << " -> " << c.columns << (one_kernel ? ", one kernel" : ""));
-      const Tensor start = seeded_normal({c.rows, c.inputs}, 7).to(at::kBFloat16);
-      const auto run = [&](at::TensorOptions options, auto f) {
-        const Tensor state = at::zeros({c.tokens + 1, c.rows, c.inputs}, options), hidden = at::zeros({1, c.rows, c.columns}, options);
-        state[0].copy_(start);
-        f(two_layers(c.rows, c.inputs, c.columns, c.tokens, state, hidden, one_kernel));
-        return state.to(at::kCPU, at::kDouble);
-      };
-      const auto on_device = at::TensorOptions(at::kBFloat16).device(cuda_->device());
-      const Tensor all = run(on_device, [](const TokenLayers& net) {
-        EXPECT_TRUE(ops::token_layers_fused(net));
-        ops::token_layers(net);
-      });
-      EXPECT_LT(relative_distance(all, run(at::TensorOptions(at::kDouble), ops::plain::token_layers)), 1e-2);
-      EXPECT_TRUE(at::equal(all, run(on_device, ops::token_layers))) << "does not repeat";
-    }
+                        Case{300, 128, 384, 2}}) {
+    SCOPED_TRACE(::testing::Message() << c.rows << " rows, " << c.inputs << " -> " << c.columns);
+    const Tensor start = seeded_normal({c.rows, c.inputs}, 7).to(at::kBFloat16);
+    const auto run = [&](at::TensorOptions options, auto f) {
+      const Tensor state = at::zeros({c.tokens + 1, c.rows, c.inputs}, options), hidden = at::zeros({1, c.rows, c.columns}, options);
+      state[0].copy_(start);
+      f(two_layers(c.rows, c.inputs, c.columns, c.tokens, state, hidden));
+      return state.to(at::kCPU, at::kDouble);
+    };
+    const auto on_device = at::TensorOptions(at::kBFloat16).device(cuda_->device());
+    const Tensor all = run(on_device, [](const TokenLayers& net) {
+      EXPECT_TRUE(ops::token_layers_fused(net));
+      ops::token_layers(net);
+    });
+    EXPECT_LT(relative_distance(all, run(at::TensorOptions(at::kDouble), ops::plain::token_layers)), 1e-2);
+    EXPECT_TRUE(at::equal(all, run(on_device, ops::token_layers))) << "does not repeat";
+  }
 }
 
 struct Row {
@@ -113,20 +110,17 @@ TEST_F(TokenLayersOnDevice, GuidedRowsAreThoseOfOperators) {
     };
     const auto stream = cuda_->use_stream();
     const Row expected = row(TokenKernels::operators);
-    for (const auto kernels : {TokenKernels::by_layer, TokenKernels::at_once}) {
-      SCOPED_TRACE(kernels == TokenKernels::at_once ? "one kernel" : "a kernel for each layer");
-      const Row eager = row(kernels);
-      EXPECT_LT(relative_distance(eager.z, expected.z), 1e-2);
-      EXPECT_LT(relative_distance(eager.prediction, expected.prediction), 1e-2);
-      EXPECT_LT(relative_distance(eager.gradient, expected.gradient), 3e-2);
-      EXPECT_FALSE(at::equal(eager.z, expected.z)) << "in rounding at least";
-      Row recorded;
-      const auto graph = cuda_->capture([&] { recorded = row(kernels); });
-      for (int replay = 0; replay < 2; ++replay) {
-        graph->replay();
-        EXPECT_TRUE(at::equal(recorded.z, eager.z)) << "replay " << replay;
-        EXPECT_TRUE(at::equal(recorded.gradient, eager.gradient)) << "replay " << replay;
-      }
+    const Row eager = row(TokenKernels::at_once);
+    EXPECT_LT(relative_distance(eager.z, expected.z), 1e-2);
+    EXPECT_LT(relative_distance(eager.prediction, expected.prediction), 1e-2);
+    EXPECT_LT(relative_distance(eager.gradient, expected.gradient), 3e-2);
+    EXPECT_FALSE(at::equal(eager.z, expected.z)) << "in rounding at least";
+    Row recorded;
+    const auto graph = cuda_->capture([&] { recorded = row(TokenKernels::at_once); });
+    for (int replay = 0; replay < 2; ++replay) {
+      graph->replay();
+      EXPECT_TRUE(at::equal(recorded.z, eager.z)) << "replay " << replay;
+      EXPECT_TRUE(at::equal(recorded.gradient, eager.gradient)) << "replay " << replay;
     }
   }
 }
