@@ -2,6 +2,8 @@
 // What a device makes of the two U-Nets: seconds of a denoise call, of a training step and of a rollout, beside the least that its
 // arithmetic allows, and how far bfloat16 is from float32. One JSON object a line.
 //   bench_device [device] [seconds per measurement] ["denoise training fp32 rollout", or some of these words]
+// Further words: `long` rolls 1000 frames out, autoregressively as well; `curve` trains 500 steps in both precisions; `memory` takes steps
+// of 36 tokens x 32 with and without recomputation.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -96,17 +98,20 @@ void denoise_calls(const Accelerator& on, const Network& network, double seconds
   for (const int64_t batch : {1, 16, 100}) {
     auto generator = on.make_generator(7);
     const auto options = at::TensorOptions(at::kFloat).device(on.device());
-    const auto x = at::randn(shape({batch}, model->token_shape()), generator, options), z = at::randn(shape({batch}, model->latent_shape()), generator, options);
+    const auto x = at::randn(shape({batch}, model->token_shape()), generator, options),
+               z = at::randn(shape({batch}, model->latent_shape()), generator, options);
     const auto k = at::randint(1, 1000, {batch}, generator, options.dtype(at::kLong));
     const auto exact = model->step(x, k, {}, z);
     TokenOutput output;
     const Autocast autocast(on.device().type(), true, true);
     const auto graph = on.capture([&] { output = model->step(x, k, {}, z); });
     const double time = measure(on, seconds, [&] { graph ? graph->replay() : void(output = model->step(x, k, {}, z)); });
-    fmt::print("{{\"work\": \"denoise call\", \"network\": \"{}\", \"batch\": {}, \"ms\": {:.3f}, \"tflops\": {:.1f}, \"bf16_against_fp32\": {:.2e}, "
-               "\"z_bf16_against_fp32\": {:.2e}}}\n",
-               network.name, batch, time * 1e3, network.gflop * static_cast<double>(batch) / time * 1e-3, distance(output.prediction, exact.prediction),
-               distance(output.z, exact.z));
+    fmt::print(
+        "{{\"work\": \"denoise call\", \"network\": \"{}\", \"batch\": {}, \"ms\": {:.3f}, \"tflops\": {:.1f}, \"bf16_against_fp32\": "
+        "{:.2e}, "
+        "\"z_bf16_against_fp32\": {:.2e}}}\n",
+        network.name, batch, time * 1e3, network.gflop * static_cast<double>(batch) / time * 1e-3,
+        distance(output.prediction, exact.prediction), distance(output.z, exact.z));
     std::fflush(stdout);
   }
 }
@@ -118,20 +123,29 @@ struct Training {
   std::unique_ptr<Trainer> trainer;
 };
 
-Training make_training(const Accelerator& on, const Network& network, Precision precision, int64_t tokens, int64_t batch) {
+// What differs between trainings.
+struct Setting {
+  Precision precision = Precision::bf16;
+  int64_t tokens = 9, batch = 32, steps = 60;
+  bool recompute = false;
+};
+
+Training make_training(const Accelerator& on, const Network& network, const Setting& setting) {
   Training t;
   t.model = make_model(network.model, network.token, 1);
+  t.model->set_recompute(setting.recompute);
   t.model->to(on.device());
   DiffusionConfig diffusion;
   diffusion.output = network.output;
   t.diffusion = std::make_shared<Diffusion>(make_diffusion(diffusion).to(on.device()));
-  t.loader = std::make_unique<Loader>(std::make_shared<NoiseData>(network.token, tokens), LoaderConfig{batch, 4, 4}, 5);
+  t.loader = std::make_unique<Loader>(std::make_shared<NoiseData>(network.token, setting.tokens),
+                                      LoaderConfig{setting.batch, 4, 4, on.device().is_cuda()}, 5);
   TrainerConfig config;
-  config.batch = batch;
-  config.precision = precision;
+  config.batch = setting.batch;
+  config.precision = setting.precision;
   config.optimizer.warmup = 10;
-  config.steps = 60;
-  config.log_every = 15;
+  config.steps = setting.steps;
+  config.log_every = setting.steps / 4;
   config.validate_every = 0;
   config.checkpoint_every = 0;
   Objective objective;
@@ -140,20 +154,22 @@ Training make_training(const Accelerator& on, const Network& network, Precision 
     return std::vector<Tensor>{draw.k, draw.eps};
   };
   objective.loss = [m = t.model, d = t.diffusion, f = network.token.frame_stack](const Batch& b, const std::vector<Tensor>& draws) {
-    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, {}, {}, m->initial_latent(b.x.size(0), {})}, {draws[0], draws[1]}).loss;
+    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, {}, {}, m->initial_latent(b.x.size(0), {})},
+                                  {draws[0], draws[1]})
+        .loss;
   };
   NamedTensors parameters = named_tensors(*t.model);
   t.trainer = std::make_unique<Trainer>(config, parameters, objective, *t.loader, 11, on.device());
   return t;
 }
 
-// Seconds of a step and mean losses of fifteen steps each, of a run of sixty.
+// Seconds of a step and the mean losses of each quarter.
 struct Run {
   double step = 0.0;
   std::vector<double> losses;
 };
-Run train(const Accelerator& on, const Network& network, Precision precision, int64_t tokens, int64_t batch) {
-  const auto training = make_training(on, network, precision, tokens, batch);
+Run train(const Accelerator& on, const Network& network, const Setting& setting) {
+  const auto training = make_training(on, network, setting);
   Run run;
   std::vector<double> reports;
   TrainerHooks hooks;
@@ -164,25 +180,23 @@ Run train(const Accelerator& on, const Network& network, Precision precision, in
   const auto folder = std::filesystem::temp_directory_path() / "bench_device_run";
   training.trainer->run(folder, hooks);
   std::filesystem::remove_all(folder);
-  run.step = std::min(reports[2] - reports[1], reports[3] - reports[2]) / 15;  // the first fifteen warm up
+  run.step =
+      std::min(reports[2] - reports[1], reports[3] - reports[2]) * 4 / static_cast<double>(setting.steps);  // the first quarter warms up
   return run;
 }
 
-void training_steps(const Accelerator& on, const Network& network, bool with_fp32) {
-  const int64_t tokens = 9, batch = 32;
-  const auto print = [&](const char* precision, const Run& run) {
-    fmt::print("{{\"work\": \"training step, 9 tokens x 32\", \"network\": \"{}\", \"precision\": \"{}\", \"ms\": {:.2f}, \"tflops\": {:.1f}, "
-               "\"peak_gib\": {:.1f}, \"losses\": [{:.5f}]}}\n",
-               network.name, precision, run.step * 1e3, 3 * network.gflop * static_cast<double>(tokens * batch) / run.step * 1e-3,
-               static_cast<double>(on.peak_memory_bytes()) / (1 << 30), fmt::join(run.losses, ", "));
-    std::fflush(stdout);
-  };
-  const Run bf16 = train(on, network, Precision::bf16, tokens, batch);
-  print("bf16", bf16);
-  if (with_fp32) print("fp32", train(on, network, Precision::fp32, tokens, batch));
+void training_step(const Accelerator& on, const Network& network, const Setting& setting) {
+  const Run run = train(on, network, setting);
+  fmt::print(
+      "{{\"work\": \"training step, {} tokens x {}\", \"network\": \"{}\", \"precision\": \"{}\", \"recompute\": {}, \"ms\": {:.2f}, "
+      "\"tflops\": {:.1f}, \"peak_gib\": {:.1f}, \"steps\": {}, \"losses\": [{:.5f}]}}\n",
+      setting.tokens, setting.batch, network.name, enum_name(setting.precision), setting.recompute, run.step * 1e3,
+      3 * network.gflop * static_cast<double>(setting.tokens * setting.batch) / run.step * 1e-3,
+      static_cast<double>(on.peak_memory_bytes()) / (1 << 30), setting.steps, fmt::join(run.losses, ", "));
+  std::fflush(stdout);
 }
 
-void rollouts(const Accelerator& on, const Network& network) {
+void rollouts(const Accelerator& on, const Network& network, bool whole) {
   const at::NoGradGuard no_grad;
   const auto stream = on.use_stream();
   const auto model = make_model(network.model, network.token, 1);
@@ -195,9 +209,12 @@ void rollouts(const Accelerator& on, const Network& network) {
     const char* schedule;
     int64_t tokens, steps, batch;
   };
-  for (const Case& c : {Case{"pyramid", 250, 100, 1}, Case{"pyramid", 250, 100, 1}, Case{"autoregressive", 25, 100, 1},
-                        Case{"autoregressive", 25, 10, 8}}) {  // the first one also pays for cuDNN's measurements
-
+  std::vector<Case> cases{{"pyramid", 250, 100, 1}, {"pyramid", 250, 100, 1}};  // the first one also pays for cuDNN's measurements
+  if (whole)
+    cases.insert(cases.end(), {{"autoregressive", 250, 100, 1}, {"autoregressive", 250, 25, 8}, {"autoregressive", 250, 10, 8}});
+  else
+    cases.insert(cases.end(), {{"autoregressive", 25, 100, 1}, {"autoregressive", 25, 10, 8}});
+  for (const Case& c : cases) {
     RolloutConfig rollout_config;
     rollout_config.schedule = c.schedule;
     rollout_config.steps = c.steps;
@@ -210,9 +227,12 @@ void rollouts(const Accelerator& on, const Network& network) {
     const auto stats = rollout(*model, diffusion, rollout_config, input, [&](int64_t, const Tensor& x) { last = x; });
     on.synchronize();
     const double time = now() - start;
-    fmt::print("{{\"work\": \"rollout\", \"network\": \"{}\", \"schedule\": \"{}\", \"tokens\": {}, \"steps\": {}, \"batch\": {}, \"seconds\": {:.3f}, "
-               "\"model_calls\": {}, \"cells\": {}, \"ms_a_call\": {:.3f}}}\n",
-               network.name, c.schedule, c.tokens, c.steps, c.batch, time, stats.steps, stats.cells, time * 1e3 / static_cast<double>(stats.steps));
+    fmt::print(
+        "{{\"work\": \"rollout\", \"network\": \"{}\", \"schedule\": \"{}\", \"tokens\": {}, \"steps\": {}, \"batch\": {}, \"seconds\": "
+        "{:.3f}, "
+        "\"model_calls\": {}, \"cells\": {}, \"ms_a_call\": {:.3f}}}\n",
+        network.name, c.schedule, c.tokens, c.steps, c.batch, time, stats.steps, stats.cells,
+        time * 1e3 / static_cast<double>(stats.steps));
     std::fflush(stdout);
   }
 }
@@ -225,9 +245,17 @@ int run(int argc, char** argv) {
   fmt::print("{{\"device\": \"{}\"}}\n", on.description());
   for (const Network& network : networks()) {
     if (wanted("denoise")) denoise_calls(on, network, seconds);
-    if (wanted("training")) training_steps(on, network, wanted("fp32"));
-    if (wanted("rollout")) rollouts(on, network);
+    const auto precisions = [&](const char* both) {
+      return wanted(both) ? std::vector{Precision::bf16, Precision::fp32} : std::vector{Precision::bf16};
+    };
+    if (wanted("training"))
+      for (const auto precision : precisions("fp32")) training_step(on, network, {.precision = precision});
+    if (wanted("curve"))
+      for (const auto precision : precisions("curve")) training_step(on, network, {.precision = precision, .steps = 500});
+    if (wanted("rollout") || wanted("long")) rollouts(on, network, wanted("long"));
   }
+  if (wanted("memory"))  // the peak is that of the process so far
+    for (const bool recompute : {true, false}) training_step(on, networks()[0], {.tokens = 36, .steps = 12, .recompute = recompute});
   return 0;
 }
 
