@@ -17,6 +17,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/planning/frame_codec.hpp"
+#include "diffusion_forcing/planning/travel_map.hpp"
 #include "planning/tracking.hpp"
 #include "planning/world_draws.hpp"
 
@@ -31,9 +32,10 @@ class ForcingPlanner final : public Policy {
         trained_(trained),
         codec_(trained.spec),
         additive_(!reward && config.reward.dynamics == 0),
-        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward")),
-        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice")),
+        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward", travel_distance())),
+        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice", travel_distance())),
         configured_(!reward),
+        travels_(!reward && (config.reward.metric == PlanMetric::travel || config.choice.metric == PlanMetric::travel)),
         observer_(std::move(observer)),
         device_(trained.model.device()) {
     check();
@@ -108,6 +110,24 @@ class ForcingPlanner final : public Policy {
           "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
   }
 
+  // Of the maps of the current goals, wherever this is called.
+  TravelDistance travel_distance() {
+    if (!trained_.travel) return {};
+    return [this](const Tensor& positions) { return trained_.travel->look_up(maps_, positions); };
+  }
+
+  void set_goals(const Tensor& goals) {
+    if (!travels_ || (map_goals_.defined() && at::equal(map_goals_, goals))) return;
+    const Tensor maps = trained_.travel->distances(goals);
+    map_goals_ = goals.clone();
+    if (maps_.defined() && maps_.sizes() == maps.sizes()) {
+      maps_.copy_(maps);  // recordings read them where they are
+    } else {
+      maps_ = maps.to(device_);
+      sampler_.reset();
+    }
+  }
+
   bool guided() const { return config_.guidance.scale != 0; }
   bool resamples() const { return guided() && config_.guidance.form == GuidanceForm::resample; }
   SchedulingMatrix matrix(int64_t tokens, int64_t warm_tokens) const {
@@ -135,6 +155,7 @@ class ForcingPlanner final : public Policy {
     const c10::NoGradGuard no_grad;
     const int64_t ahead = config_.horizon > 0 ? std::min(config_.horizon, situation.steps_left) : situation.steps_left;
     const int64_t T = codec_.tokens_for(ahead), C = config_.candidates;
+    set_goals(situation.goals);
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
     const Tensor states = rows(situation.states), goals = rows(situation.goals);
     SampleInput input;
@@ -212,12 +233,15 @@ class ForcingPlanner final : public Policy {
   bool additive_;  // the reward is a sum over tokens: the configured one, but for leaps between them
   PlanReward reward_, choice_;
   bool configured_;  // reward_ is
+  bool travels_;     // one of them measures along the data's ways
   PlanObserver observer_;
   at::Device device_;
   WorldDraws draws_;
   std::optional<GuidedSampler> sampler_;
-  Tensor goals_;    // [B C, 2] on the device
-  Tensor last_x0_;  // [B C, T, token...] of the last plan, for warm starts
+  Tensor goals_;      // [B C, 2] on the device
+  Tensor map_goals_;  // [B, 2] of the maps
+  Tensor maps_;       // [B, height, width] on the device: metres to each world's goal
+  Tensor last_x0_;    // [B C, T, token...] of the last plan, for warm starts
   std::optional<TrackedPlan> tracked_;
 };
 

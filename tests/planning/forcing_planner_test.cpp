@@ -157,6 +157,36 @@ TEST(ForcingPlanner, GoalsAreThoseOfTheSituation) {
   EXPECT_TRUE(identical(first_plan(*tiny.make(config(1)), other).observations, after.observations));
 }
 
+// The maps are those of the goals of the call as well, a world's for all its candidates.
+TEST(ForcingPlanner, MeasuresAlongTheDatasWays) {
+  TinyPlanner tiny;
+  tiny.travel = std::make_shared<TravelMap>(test::around_a_wall());
+  ForcingPlannerConfig ways = config(1);
+  ways.candidates = 8;
+  ways.reward.metric = PlanMetric::travel;
+  ways.choice = {.distance = 1, .metric = PlanMetric::travel};
+  Situation s = situation(3);
+  s.states.select(1, 0).add_(1.2);
+  s.goals = at::tensor({0.5, 0.5, 2.5, 0.5, 1.5, 2.5}, at::kDouble).view({3, 2});
+  const auto policy = tiny.make(ways);
+  const Trajectory plan = first_plan(*policy, s);
+  EXPECT_TRUE(identical(first_plan(*tiny.make(ways), s).observations, plan.observations));
+  for (const auto metric : {&ForcingPlannerConfig::reward, &ForcingPlannerConfig::choice}) {
+    ForcingPlannerConfig straight = ways;
+    (straight.*metric).metric = PlanMetric::straight;
+    EXPECT_FALSE(close(first_plan(*tiny.make(straight), s).observations, plan.observations, 1e-3));
+  }
+  Situation other = s, one = s;
+  other.goals = s.goals.flip(0);
+  const Trajectory after = first_plan(*policy, other);
+  EXPECT_TRUE(identical(first_plan(*tiny.make(ways), other).observations, after.observations));
+  for (const int64_t b : {0, 1, 2}) {  // fewer worlds than before
+    one.states = s.states.narrow(0, b, 1);
+    one.goals = s.goals.narrow(0, b, 1);
+    expect_close(first_plan(*policy, one, 7, b), row(plan, b));
+  }
+}
+
 // The configured reward is taken apart (finished frames are left out), a given one is not: the plans are the same.
 TEST(ForcingPlanner, GivenRewardsSeeWholePlans) {
   const TinyPlanner tiny;
@@ -328,6 +358,11 @@ TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
        "planning.choice.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
   says([](C& c) { c.choice.action = std::nan(""); }, "planning.choice.action: expected a finite number, got nan");
   says([](C& c) { c.reward.dense = std::nan(""); }, "planning.reward.dense: expected a finite number, got nan");
+  says([](C& c) { c.reward.length = 0; }, "planning.reward.length: expected metres above 0, got 0");
+  says([](C& c) { c.reward.metric = PlanMetric::travel; },
+       "planning.reward.metric: expected straight where there is no map of the ways that the data took, got travel");
+  says([](C& c) { c.choice.metric = PlanMetric::travel; },
+       "planning.choice.metric: expected straight where there is no map of the ways that the data took, got travel");
   says([](C& c) { c.guidance.scale = -1; }, "planning.guidance.scale: expected a number of at least 0, got -1");
   says([](C& c) { c.guidance.scale = std::nan(""); }, "planning.guidance.scale: expected a number of at least 0, got nan");
   says([](C& c) { c.guidance = {.branches = 2}; },

@@ -16,6 +16,8 @@
 
 namespace df {
 
+class TravelMap;
+
 enum class Execution {
   actions,   // the planned actions, one after the other
   tracking,  // the planned positions and velocities, followed by proportional and derivative control
@@ -56,7 +58,8 @@ struct PlannerModel {
   CausalModel& model;
   const Diffusion& diffusion;
   DataSpec spec;
-  RolloutConfig sampling;  // schedule, steps, slope, solver of a plan
+  RolloutConfig sampling;                        // schedule, steps, slope, solver of a plan
+  std::shared_ptr<const TravelMap> travel = {};  // of the data; for rewards of metric travel alone
 };
 
 // Rows of a plan of the first world while it is sampled: row m, raw frames [F, D].
@@ -64,7 +67,7 @@ using PlanObserver = std::function<void(int64_t row, const Tensor& frames)>;
 
 // `reward` replaces the configured ones, that of the choice as well, and sees whole plans, however many of their frames are finished
 // already. Throws df::Error naming the key: horizons that are no whole tokens, a guidance that the reward cannot feed, tokens that are no
-// frames.
+// frames, metric travel without a map.
 std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward = {},
                                              PlanObserver observer = {});
 
