@@ -63,7 +63,7 @@ class ForcingPlanner final : public Policy {
     if (config_.execution == Execution::actions) {
       decision.actions = decision.plan.actions.narrow(1, 0, steps).clamp(-1, 1);
     } else {
-      tracked_.emplace(decision.plan.observations.narrow(1, 0, steps), config_.p, config_.d);
+      tracked_.emplace(decision.plan.observations, config_.p, config_.d, steps, config_.ahead);
       decision.actions = tracked_->act(situation.states);
     }
     return decision;
@@ -95,6 +95,7 @@ class ForcingPlanner final : public Policy {
             "1 with resampling, which chooses by itself", config_.candidates);
     require(std::isfinite(config_.p), "p", "a finite number", config_.p);
     require(std::isfinite(config_.d), "d", "a finite number", config_.d);
+    require(config_.ahead >= 0, "ahead", "at least 0", config_.ahead);
     require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
     require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
     const auto& kinds = EnumNames<MatrixKind>::table;

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -123,6 +124,31 @@ TEST(ForcingPlanner, TrackingFollowsThePlanStepByStep) {
     const Tensor error = targets.select(1, step % 3) - now.states;
     const Tensor law = (0.5 * error.narrow(1, 0, 2) + 0.25 * error.narrow(1, 2, 2)).clamp(-1, 1);
     EXPECT_TRUE(close(decision.actions, law.unsqueeze(1), 1e-12)) << step;
+  }
+}
+
+// Also beyond the steps that are executed of a plan.
+TEST(ForcingPlanner, TrackingAimsAhead) {
+  const TinyPlanner tiny;
+  ForcingPlannerConfig tracking = config();
+  tracking.execution = Execution::tracking;
+  tracking.open_loop = 3;
+  tracking.p = 0.05;
+  tracking.d = 0.02;
+  for (const int64_t ahead : {0, 20, 28, 1000}) {
+    tracking.ahead = ahead;
+    const auto policy = tiny.make(tracking);
+    policy->start(2, 7, 0);
+    Tensor targets;
+    for (int64_t step = 0; step < 3; ++step) {
+      const Situation now = situation(2, 100 - step);
+      const Decision decision = policy->act(now);
+      if (step == 0) targets = decision.plan.observations;
+      const Tensor error = targets.select(1, std::min<int64_t>(step + ahead, 29)) - now.states;
+      const Tensor law = 0.05 * error.narrow(1, 0, 2) + 0.02 * error.narrow(1, 2, 2);
+      EXPECT_TRUE(close(decision.actions, law.clamp(-1, 1).unsqueeze(1), 1e-12)) << ahead << " " << step;
+    }
+    EXPECT_TRUE(policy->act(situation(2, 97)).plan.observations.defined());
   }
 }
 
@@ -352,6 +378,7 @@ TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
        "planning.candidates: expected 1 with resampling, which chooses by itself, got 2");
   says([](C& c) { c.p = std::numeric_limits<double>::infinity(); }, "planning.p: expected a finite number, got inf");
   says([](C& c) { c.d = std::nan(""); }, "planning.d: expected a finite number, got nan");
+  says([](C& c) { c.ahead = -1; }, "planning.ahead: expected at least 0, got -1");
   says([](C& c) { c.reward.learned = 2; },
        "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
   says([](C& c) { c.choice.learned = 2; },

@@ -35,6 +35,7 @@ struct ForcingPlannerConfig {
   int64_t warm_start = 0;  // level to which the unused part of the last plan is noised again and from which sampling starts; 0: from noise
   Execution execution = Execution::actions;
   double p = 10.0, d = 1.0;  // tracking: action = p (planned position - position) + d (planned velocity - velocity)
+  int64_t ahead = 0;         // tracking: steps by which the planned frame aimed at is later than the next one; drives faster the same way
   PlanRewardConfig reward;   // that guides
   PlanRewardConfig choice = {.distance = 0, .dense = 1, .dynamics = 0.1};  // that chooses among candidates
   GuidanceConfig guidance;
@@ -47,6 +48,7 @@ struct ForcingPlannerConfig {
     v("execution", execution, "actions: the planned ones; tracking: control along the planned positions");
     v("p", p, "gain of tracking on the position");
     v("d", d, "gain of tracking on the velocity");
+    v("ahead", ahead, "steps by which tracking aims beyond the next planned frame");
     v("reward", reward, "that guides");
     v("choice", choice, "that chooses among candidates");
     v("guidance", guidance, "");
