@@ -46,6 +46,7 @@ TEST(Planning, ComesBackAsItWasWritten) {
   forcing.p = 2.5;
   forcing.d = 0.5;
   forcing.ahead = 6;
+  forcing.keep = true;
   forcing.reward = {.distance = 0.25, .dense = 2, .sparse = 3, .stay = 4, .learned = 5, .action = 6, .dynamics = 7};
   forcing.choice = {.distance = 8, .stay = 9, .metric = PlanMetric::travel, .length = 2.5};
   forcing.guidance = {.form = GuidanceForm::resample,
@@ -62,6 +63,7 @@ TEST(Planning, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.warm_start, 7);
   EXPECT_EQ(read.execution, Execution::tracking);
   EXPECT_EQ(read.ahead, 6);
+  EXPECT_TRUE(read.keep);
   EXPECT_EQ(read.reward.learned, 5);
   EXPECT_EQ(read.reward.dynamics, 7);
   EXPECT_EQ(read.choice.stay, 9);

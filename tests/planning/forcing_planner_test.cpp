@@ -376,6 +376,8 @@ TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
        "planning.open_loop: expected a multiple of data.frame_stack 5 with a warm start, which shifts whole tokens, got 7");
   says([](C& c) { c.candidates = 2, c.guidance.form = GuidanceForm::resample; },
        "planning.candidates: expected 1 with resampling, which chooses by itself, got 2");
+  says([](C& c) { c.keep = true, c.open_loop = 7; },
+       "planning.open_loop: expected a multiple of data.frame_stack 5 with keep, which shifts whole tokens, got 7");
   says([](C& c) { c.p = std::numeric_limits<double>::infinity(); }, "planning.p: expected a finite number, got inf");
   says([](C& c) { c.d = std::nan(""); }, "planning.d: expected a finite number, got nan");
   says([](C& c) { c.ahead = -1; }, "planning.ahead: expected at least 0, got -1");

@@ -33,11 +33,13 @@ struct ForcingPlannerConfig {
   int64_t open_loop = 10;  // steps between two plans
   int64_t candidates = 1;  // plans a world, of which the best by `choice` is followed
   int64_t warm_start = 0;  // level to which the unused part of the last plan is noised again and from which sampling starts; 0: from noise
+  bool keep = false;       // the rest of the plan followed so far is one more candidate, its last token repeated where it is too short
   Execution execution = Execution::actions;
   double p = 10.0, d = 1.0;  // tracking: action = p (planned position - position) + d (planned velocity - velocity)
   int64_t ahead = 0;         // tracking: steps by which the planned frame aimed at is later than the next one; drives faster the same way
   PlanRewardConfig reward;   // that guides
-  PlanRewardConfig choice = {.distance = 0, .dense = 1, .dynamics = 0.1};  // that chooses among candidates
+  PlanRewardConfig choice = {
+      .distance = 0, .dense = 1, .dynamics = 0.1};  // that chooses among candidates; sees the leap from the present into a plan
   GuidanceConfig guidance;
   template <class V>
   void visit(V&& v) {
@@ -45,6 +47,7 @@ struct ForcingPlannerConfig {
     v("open_loop", open_loop, "steps between two plans");
     v("candidates", candidates, "plans a world, of which the best by `choice` is followed");
     v("warm_start", warm_start, "level to which the rest of the last plan is noised again, 0: plans start from noise");
+    v("keep", keep, "the rest of the plan followed so far stays a candidate");
     v("execution", execution, "actions: the planned ones; tracking: control along the planned positions");
     v("p", p, "gain of tracking on the position");
     v("d", d, "gain of tracking on the velocity");
