@@ -14,6 +14,7 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/planning/travel_map.hpp"
 
 namespace df {
 
@@ -95,6 +96,13 @@ void check_normalizer(const TrainedModel& trained) {
   check("deviations", expected->std, trained.spec.frame_std);
 }
 
+// Where a reward asks for it.
+std::shared_ptr<const TravelMap> travel_map(const PlanningConfig& planning, const Maze2dSource& data) {
+  const auto* config = std::get_if<ForcingPlannerConfig>(&planning);
+  if (!config || (config->reward.metric != PlanMetric::travel && config->choice.metric != PlanMetric::travel)) return nullptr;
+  return std::make_shared<TravelMap>(load_maze2d(data).observations);
+}
+
 }  // namespace
 
 std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer) {
@@ -111,8 +119,11 @@ std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver o
   if (std::holds_alternative<ForcingPlannerConfig>(config) && network && network->latent_init != LatentInit::encoded)
     throw ConfigError(fmt::format("{}: model.latent_init: expected encoded for a planner, whose plans start where the world is, got {}",
                                   trained.weights.string(), enum_name(network->latent_init)));
-  return with_config_errors(
-      [&] { return make_planner(config, {*trained.model, trained.diffusion, trained.spec, trained.config.sampling}, std::move(observer)); });
+  return with_config_errors([&] {
+    const PlannerModel model{*trained.model, trained.diffusion, trained.spec, trained.config.sampling,
+                             travel_map(config, *maze2d_source(trained.config.data))};
+    return make_planner(config, model, std::move(observer));
+  });
 }
 
 }  // namespace df

@@ -17,6 +17,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/planning/frame_codec.hpp"
+#include "diffusion_forcing/planning/travel_map.hpp"
 #include "planning/tracking.hpp"
 #include "planning/world_draws.hpp"
 
@@ -31,9 +32,10 @@ class ForcingPlanner final : public Policy {
         trained_(trained),
         codec_(trained.spec),
         additive_(!reward && config.reward.dynamics == 0),
-        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward")),
-        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice")),
+        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward", travel_distance())),
+        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice", travel_distance())),
         configured_(!reward),
+        travels_(!reward && (config.reward.metric == PlanMetric::travel || config.choice.metric == PlanMetric::travel)),
         observer_(std::move(observer)),
         device_(trained.model.device()) {
     check();
@@ -43,7 +45,7 @@ class ForcingPlanner final : public Policy {
   void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
     draws_.start(worlds, seed, first_world);
     tracked_.reset();
-    last_x0_ = Tensor();
+    followed_ = Tensor();
   }
 
   Decision act(const Situation& situation) override {
@@ -61,7 +63,7 @@ class ForcingPlanner final : public Policy {
     if (config_.execution == Execution::actions) {
       decision.actions = decision.plan.actions.narrow(1, 0, steps).clamp(-1, 1);
     } else {
-      tracked_.emplace(decision.plan.observations.narrow(1, 0, steps), config_.p, config_.d);
+      tracked_.emplace(decision.plan.observations, config_.p, config_.d, steps, config_.ahead);
       decision.actions = tracked_->act(situation.states);
     }
     return decision;
@@ -89,10 +91,13 @@ class ForcingPlanner final : public Policy {
             config_.warm_start);
     require(config_.warm_start == 0 || config_.open_loop % F == 0, "open_loop",
             fmt::format("a multiple of data.frame_stack {} with a warm start, which shifts whole tokens", F), config_.open_loop);
+    require(!config_.keep || config_.open_loop % F == 0, "open_loop",
+            fmt::format("a multiple of data.frame_stack {} with keep, which shifts whole tokens", F), config_.open_loop);
     require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates",
             "1 with resampling, which chooses by itself", config_.candidates);
     require(std::isfinite(config_.p), "p", "a finite number", config_.p);
     require(std::isfinite(config_.d), "d", "a finite number", config_.d);
+    require(config_.ahead >= 0, "ahead", "at least 0", config_.ahead);
     require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
     require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
     const auto& kinds = EnumNames<MatrixKind>::table;
@@ -106,6 +111,24 @@ class ForcingPlanner final : public Policy {
     if (guided() && !resamples() && configured_ && !climbs)
       throw Error(
           "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
+  }
+
+  // Of the maps of the current goals, wherever this is called.
+  TravelDistance travel_distance() {
+    if (!trained_.travel) return {};
+    return [this](const Tensor& positions) { return trained_.travel->look_up(maps_, positions); };
+  }
+
+  void set_goals(const Tensor& goals) {
+    if (!travels_ || (map_goals_.defined() && at::equal(map_goals_, goals))) return;
+    const Tensor maps = trained_.travel->distances(goals);
+    map_goals_ = goals.clone();
+    if (maps_.defined() && maps_.sizes() == maps.sizes()) {
+      maps_.copy_(maps);  // recordings read them where they are
+    } else {
+      maps_ = maps.to(device_);
+      sampler_.reset();
+    }
   }
 
   bool guided() const { return config_.guidance.scale != 0; }
@@ -135,13 +158,14 @@ class ForcingPlanner final : public Policy {
     const c10::NoGradGuard no_grad;
     const int64_t ahead = config_.horizon > 0 ? std::min(config_.horizon, situation.steps_left) : situation.steps_left;
     const int64_t T = codec_.tokens_for(ahead), C = config_.candidates;
+    set_goals(situation.goals);
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
     const Tensor states = rows(situation.states), goals = rows(situation.goals);
     SampleInput input;
     input.x = draws_.normal(C, shape({T}, trained_.model.token_shape())).to(device_);
     int64_t warm = 0;
-    if (config_.warm_start > 0 && last_x0_.defined()) {
-      const Tensor rest = last_x0_.slice(1, config_.open_loop / codec_.frame_stack());
+    if (config_.warm_start > 0 && followed_.defined()) {
+      const Tensor rest = rest_of_followed().repeat_interleave(C, 0);
       warm = std::min(T, rest.size(1));
       if (warm > 0) {
         const Tensor k = at::full({rest.size(0), warm}, config_.warm_start, at::TensorOptions(at::kLong).device(device_));
@@ -155,10 +179,22 @@ class ForcingPlanner final : public Policy {
     PlanPolicy policy = trained_.sampling.policy;
     policy.row_order = guided() || observer_;
     const Plan steps = compile(matrix(T, warm), policy);
-    const Tensor x = best(run(steps, input, goals), goals);
-    if (config_.warm_start > 0) last_x0_ = x.repeat_interleave(C, 0);
+    followed_ = best(with_kept(run(steps, input, goals)), situation);
     draws_.next_plan();
-    return codec_.frames(x);
+    return codec_.frames(followed_);
+  }
+
+  // What the last plan has left when the next one is made, [B, tokens, token...].
+  Tensor rest_of_followed() const { return followed_.slice(1, config_.open_loop / codec_.frame_stack()); }
+
+  // Candidates [B n, T, token...], those of a world side by side, and behind them the rest of the plan followed so far: [B (n + 1), ...].
+  Tensor with_kept(const Tensor& x) const {
+    if (!config_.keep || !followed_.defined()) return x;
+    Tensor rest = rest_of_followed();
+    if (rest.size(1) == 0) return x;
+    const int64_t missing = std::max<int64_t>(x.size(1) - rest.size(1), 0), B = draws_.worlds();
+    rest = at::cat({rest, rest.narrow(1, rest.size(1) - 1, 1).repeat_interleave(missing, 1)}, 1).narrow(1, 0, x.size(1));
+    return at::cat({x.unflatten(0, {B, x.size(0) / B}), rest.unsqueeze(1)}, 1).flatten(0, 1);
   }
 
   RowObserver row_observer() const {
@@ -178,7 +214,7 @@ class ForcingPlanner final : public Policy {
     guidance.config = config_.guidance;
     guidance.seed = draws_.branch_seed();
     guidance.additive = additive_ && !resamples();
-    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, x0, goals, "planning.reward"); };
+    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, codec_.frames(x0), goals, "planning.reward"); };
     if (resamples()) {
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
@@ -189,20 +225,26 @@ class ForcingPlanner final : public Policy {
     return sampler_->sample(steps, input, row_observer()).x;
   }
 
-  // Rewards [N] of tokens [N, T, token...].
-  Tensor value(const PlanReward& reward, const Tensor& x, const Tensor& goals, const char* name) const {
-    const Tensor values = reward(codec_.frames(x), goals);
-    check_shape(values, name, {x.size(0)});
+  static Tensor value(const PlanReward& reward, const Tensor& frames, const Tensor& goals, const char* name) {
+    const Tensor values = reward(frames, goals);
+    check_shape(values, name, {frames.size(0)});
     return values;
   }
 
-  Tensor best(const Tensor& x, const Tensor& goals) const {
-    const int64_t C = config_.candidates;
-    if (x.size(0) == draws_.worlds() && C == 1) return x;
-    const Tensor values = value(choice_, x, goals, "planning.choice");
+  // Of candidates [B n, T, token...], those of a world side by side, one a world.
+  Tensor best(const Tensor& x, const Situation& situation) const {
+    const int64_t B = draws_.worlds(), n = x.size(0) / B;
+    if (n == 1) return x;
+    const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(n, 0); };
+    Tensor frames = codec_.frames(x);
+    if (configured_ && config_.choice.dynamics != 0) {
+      // The leap into the plan counts; whatever else the present is worth, it is worth to all of a world's candidates.
+      const Tensor now = at::constant_pad_nd(rows(situation.states), {0, codec_.frame_size() - 4});
+      frames = at::cat({now.unsqueeze(1), frames}, 1);
+    }
+    const Tensor values = value(choice_, frames, rows(situation.goals), "planning.choice");
     if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
-    const Tensor winner =
-        values.view({draws_.worlds(), C}).argmax(1) + at::arange(draws_.worlds(), at::TensorOptions(at::kLong).device(device_)) * C;
+    const Tensor winner = values.view({B, n}).argmax(1) + at::arange(B, at::TensorOptions(at::kLong).device(device_)) * n;
     return x.index_select(0, winner);
   }
 
@@ -212,12 +254,15 @@ class ForcingPlanner final : public Policy {
   bool additive_;  // the reward is a sum over tokens: the configured one, but for leaps between them
   PlanReward reward_, choice_;
   bool configured_;  // reward_ is
+  bool travels_;     // one of them measures along the data's ways
   PlanObserver observer_;
   at::Device device_;
   WorldDraws draws_;
   std::optional<GuidedSampler> sampler_;
-  Tensor goals_;    // [B C, 2] on the device
-  Tensor last_x0_;  // [B C, T, token...] of the last plan, for warm starts
+  Tensor goals_;      // [B C, 2] on the device
+  Tensor map_goals_;  // [B, 2] of the maps
+  Tensor maps_;       // [B, height, width] on the device: metres to each world's goal
+  Tensor followed_;   // [B, T, token...] the last plan
   std::optional<TrackedPlan> tracked_;
 };
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
@@ -30,17 +31,23 @@ void validate(const PlanRewardConfig& config, const std::string& section) {
   check(config.learned, "learned");
   check(config.action, "action");
   check(config.dynamics, "dynamics");
+  if (!std::isfinite(config.length) || config.length <= 0)
+    throw Error(fmt::format("{}.length: expected metres above 0, got {}", section, config.length));
 }
 
-PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section) {
+PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section, TravelDistance travel) {
   validate(config, section);
-  return [config, section](const Tensor& frames, const Tensor& goals) {
+  if (config.metric == PlanMetric::travel && !travel)
+    throw Error(section + ".metric: expected straight where there is no map of the ways that the data took, got travel");
+  return [config, section, travel = std::move(travel)](const Tensor& frames, const Tensor& goals) {
     check_shape(frames, "planned frames", {goals.size(0), -1, -1});
     const Tensor distance = length(frames.narrow(2, 0, 2) - goals.unsqueeze(1));  // [B, F]
+    const bool far = config.distance != 0 || config.dense != 0;
+    const Tensor way = far && config.metric == PlanMetric::travel ? travel(frames.narrow(2, 0, 2)) : distance;
     Tensor total = at::zeros({frames.size(0)}, frames.options());
     const auto add = [&](double weight, const Tensor& term) { total = total + weight * term.sum(1); };
-    if (config.distance != 0) add(-config.distance, distance);
-    if (config.dense != 0) add(config.dense, (-distance).exp());
+    if (config.distance != 0) add(-config.distance, way);
+    if (config.dense != 0) add(config.dense, (-way / config.length).exp());
     if (config.sparse != 0) add(config.sparse, (distance <= maze2d_goal_radius).to(frames.scalar_type()));
     if (config.stay != 0) add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
     if (config.learned != 0) {

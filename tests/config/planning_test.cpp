@@ -45,8 +45,10 @@ TEST(Planning, ComesBackAsItWasWritten) {
   forcing.execution = Execution::tracking;
   forcing.p = 2.5;
   forcing.d = 0.5;
+  forcing.ahead = 6;
+  forcing.keep = true;
   forcing.reward = {.distance = 0.25, .dense = 2, .sparse = 3, .stay = 4, .learned = 5, .action = 6, .dynamics = 7};
-  forcing.choice = {.distance = 8, .stay = 9};
+  forcing.choice = {.distance = 8, .stay = 9, .metric = PlanMetric::travel, .length = 2.5};
   forcing.guidance = {.form = GuidanceForm::resample,
                       .scale = 9,
                       .coefficient = GuidanceCoefficient::released,
@@ -60,9 +62,13 @@ TEST(Planning, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.horizon, 40);
   EXPECT_EQ(read.warm_start, 7);
   EXPECT_EQ(read.execution, Execution::tracking);
+  EXPECT_EQ(read.ahead, 6);
+  EXPECT_TRUE(read.keep);
   EXPECT_EQ(read.reward.learned, 5);
   EXPECT_EQ(read.reward.dynamics, 7);
   EXPECT_EQ(read.choice.stay, 9);
+  EXPECT_EQ(read.choice.metric, PlanMetric::travel);
+  EXPECT_EQ(read.choice.length, 2.5);
   EXPECT_EQ(read.guidance.form, GuidanceForm::resample);
   EXPECT_EQ(read.guidance.value, BranchValue::soft);
 
@@ -106,9 +112,11 @@ TEST(Planning, ErrorsListWhatIsKnown) {
             "lookahead, value");
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  reward: {stays: 3}\n"),
             "a.yaml:3: planning.reward.stays: unknown key; did you mean 'stay'? known keys: distance, dense, sparse, stay, learned, "
-            "action, dynamics");
+            "action, dynamics, metric, length");
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  execution: by_hand\n"),
             "a.yaml:3: planning.execution: unknown value 'by_hand'; expected one of: actions, tracking");
+  EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  choice: {metric: crow}\n"),
+            "a.yaml:3: planning.choice.metric: unknown value 'crow'; expected one of: straight, travel");
   EXPECT_EQ(error_of_yaml("planning: 3\n"), "a.yaml:1: planning: expected a section, got '3'");
 }
 
@@ -138,6 +146,10 @@ TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
   auto own = small;
   for (const char* each : {"planning.type=diffusion_forcing", "planning.guidance.scale=0"}) own.emplace_back(each);
   EXPECT_EQ(make_planner(trained_of("maze2d_umaze.yaml", own))->describe(), "diffusion forcing, pyramid S 50, no guidance");
+
+  // Ways are those of the experiment's data.
+  make_planner(trained_of("maze2d_umaze.yaml", with(small, "planning.reward.metric=travel")));
+  make_planner(trained_of("maze2d_umaze.yaml", with(small, "planning.choice.metric=travel")));
 
   const auto error = [](const TrainedModel& trained) { return error_of([&] { make_planner(trained); }); };
   EXPECT_EQ(error(trained_of("maze2d_umaze.yaml", with(small, "planning.type=diffuser"))),

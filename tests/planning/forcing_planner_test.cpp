@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -126,6 +127,31 @@ TEST(ForcingPlanner, TrackingFollowsThePlanStepByStep) {
   }
 }
 
+// Also beyond the steps that are executed of a plan.
+TEST(ForcingPlanner, TrackingAimsAhead) {
+  const TinyPlanner tiny;
+  ForcingPlannerConfig tracking = config();
+  tracking.execution = Execution::tracking;
+  tracking.open_loop = 3;
+  tracking.p = 0.05;
+  tracking.d = 0.02;
+  for (const int64_t ahead : {0, 20, 28, 1000}) {
+    tracking.ahead = ahead;
+    const auto policy = tiny.make(tracking);
+    policy->start(2, 7, 0);
+    Tensor targets;
+    for (int64_t step = 0; step < 3; ++step) {
+      const Situation now = situation(2, 100 - step);
+      const Decision decision = policy->act(now);
+      if (step == 0) targets = decision.plan.observations;
+      const Tensor error = targets.select(1, std::min<int64_t>(step + ahead, 29)) - now.states;
+      const Tensor law = 0.05 * error.narrow(1, 0, 2) + 0.02 * error.narrow(1, 2, 2);
+      EXPECT_TRUE(close(decision.actions, law.clamp(-1, 1).unsqueeze(1), 1e-12)) << ahead << " " << step;
+    }
+    EXPECT_TRUE(policy->act(situation(2, 97)).plan.observations.defined());
+  }
+}
+
 TEST(ForcingPlanner, GuidanceMovesPlansToTheGoal) {
   TinyPlanner tiny;
   const Situation s = situation(4);
@@ -155,6 +181,36 @@ TEST(ForcingPlanner, GoalsAreThoseOfTheSituation) {
   const Trajectory before = first_plan(*policy, one), after = first_plan(*policy, other);
   EXPECT_LT(distance(after, other).mean().item<double>(), distance(before, other).mean().item<double>());
   EXPECT_TRUE(identical(first_plan(*tiny.make(config(1)), other).observations, after.observations));
+}
+
+// The maps are those of the goals of the call as well, a world's for all its candidates.
+TEST(ForcingPlanner, MeasuresAlongTheDatasWays) {
+  TinyPlanner tiny;
+  tiny.travel = std::make_shared<TravelMap>(test::around_a_wall());
+  ForcingPlannerConfig ways = config(1);
+  ways.candidates = 8;
+  ways.reward.metric = PlanMetric::travel;
+  ways.choice = {.distance = 1, .metric = PlanMetric::travel};
+  Situation s = situation(3);
+  s.states.select(1, 0).add_(1.2);
+  s.goals = at::tensor({0.5, 0.5, 2.5, 0.5, 1.5, 2.5}, at::kDouble).view({3, 2});
+  const auto policy = tiny.make(ways);
+  const Trajectory plan = first_plan(*policy, s);
+  EXPECT_TRUE(identical(first_plan(*tiny.make(ways), s).observations, plan.observations));
+  for (const auto metric : {&ForcingPlannerConfig::reward, &ForcingPlannerConfig::choice}) {
+    ForcingPlannerConfig straight = ways;
+    (straight.*metric).metric = PlanMetric::straight;
+    EXPECT_FALSE(close(first_plan(*tiny.make(straight), s).observations, plan.observations, 1e-3));
+  }
+  Situation other = s, one = s;
+  other.goals = s.goals.flip(0);
+  const Trajectory after = first_plan(*policy, other);
+  EXPECT_TRUE(identical(first_plan(*tiny.make(ways), other).observations, after.observations));
+  for (const int64_t b : {0, 1, 2}) {  // fewer worlds than before
+    one.states = s.states.narrow(0, b, 1);
+    one.goals = s.goals.narrow(0, b, 1);
+    expect_close(first_plan(*policy, one, 7, b), row(plan, b));
+  }
 }
 
 // The configured reward is taken apart (finished frames are left out), a given one is not: the plans are the same.
@@ -320,14 +376,22 @@ TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
        "planning.open_loop: expected a multiple of data.frame_stack 5 with a warm start, which shifts whole tokens, got 7");
   says([](C& c) { c.candidates = 2, c.guidance.form = GuidanceForm::resample; },
        "planning.candidates: expected 1 with resampling, which chooses by itself, got 2");
+  says([](C& c) { c.keep = true, c.open_loop = 7; },
+       "planning.open_loop: expected a multiple of data.frame_stack 5 with keep, which shifts whole tokens, got 7");
   says([](C& c) { c.p = std::numeric_limits<double>::infinity(); }, "planning.p: expected a finite number, got inf");
   says([](C& c) { c.d = std::nan(""); }, "planning.d: expected a finite number, got nan");
+  says([](C& c) { c.ahead = -1; }, "planning.ahead: expected at least 0, got -1");
   says([](C& c) { c.reward.learned = 2; },
        "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
   says([](C& c) { c.choice.learned = 2; },
        "planning.choice.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
   says([](C& c) { c.choice.action = std::nan(""); }, "planning.choice.action: expected a finite number, got nan");
   says([](C& c) { c.reward.dense = std::nan(""); }, "planning.reward.dense: expected a finite number, got nan");
+  says([](C& c) { c.reward.length = 0; }, "planning.reward.length: expected metres above 0, got 0");
+  says([](C& c) { c.reward.metric = PlanMetric::travel; },
+       "planning.reward.metric: expected straight where there is no map of the ways that the data took, got travel");
+  says([](C& c) { c.choice.metric = PlanMetric::travel; },
+       "planning.choice.metric: expected straight where there is no map of the ways that the data took, got travel");
   says([](C& c) { c.guidance.scale = -1; }, "planning.guidance.scale: expected a number of at least 0, got -1");
   says([](C& c) { c.guidance.scale = std::nan(""); }, "planning.guidance.scale: expected a number of at least 0, got nan");
   says([](C& c) { c.guidance = {.branches = 2}; },

@@ -3,6 +3,7 @@
 #include "diffusion_forcing/planning/plan_reward.hpp"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <torch/autograd.h>
 
 #include <cmath>
@@ -62,6 +63,21 @@ TEST(PlanReward, TermsAreTheirFormulas) {
            0.5 * f.speed * f.speed * std::exp(-std::pow(f.distance / 0.5, 2)) + 4 * f.reward - 0.1 * (beyond(f.ax) + beyond(f.ay));
   });
   expect_sum(none, [](const Frame&) { return 0.0; });
+}
+
+// Another metric changes `distance` and `dense` alone.
+TEST(PlanReward, TravelsWhereItIsAskedTo) {
+  const Tensor frames = seeded_normal({3, 5, 6}, 1), goals = seeded_normal({3, 2}, 2);
+  const TravelDistance travel = [](const Tensor& positions) { return positions.abs().sum(2); };
+  const Tensor way = travel(frames.narrow(2, 0, 2));
+  PlanRewardConfig config{.distance = 2, .dense = 3, .metric = PlanMetric::travel, .length = 2.5};
+  const Tensor expected = -2 * way.sum(1) + 3 * (-way / 2.5).exp().sum(1);
+  EXPECT_TRUE(test::close(make_plan_reward(config, "planning.reward", travel)(frames, goals), expected, 1e-5));
+  config = {.distance = 0, .sparse = 1, .stay = 1, .metric = PlanMetric::travel};
+  PlanRewardConfig straight = config;
+  straight.metric = PlanMetric::straight;
+  EXPECT_TRUE(
+      test::identical(make_plan_reward(config, "planning.reward", travel)(frames, goals), make_plan_reward(straight)(frames, goals)));
 }
 
 // Frame f's velocity is that of its observation, so it carries from the frame before; a frame that does not follow is a leap.
@@ -124,6 +140,10 @@ TEST(PlanReward, ErrorsNameTheKey) {
     bad.*term = std::nan("");
     EXPECT_EQ(error_of([&] { validate(bad); }), std::string("planning.reward.") + name + ": expected a finite number, got nan");
   }
+  for (const double length : {0.0, -1.0, std::nan("")})
+    EXPECT_EQ(error_of([&] { validate({.length = length}, "a"); }), fmt::format("a.length: expected metres above 0, got {}", length));
+  EXPECT_EQ(error_of([&] { make_plan_reward({.metric = PlanMetric::travel}); }),
+            "planning.reward.metric: expected straight where there is no map of the ways that the data took, got travel");
   config = none;
   config.learned = 2;
   EXPECT_EQ(error_of([&] {

@@ -10,6 +10,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/planning/forcing_planner.hpp"
+#include "diffusion_forcing/planning/travel_map.hpp"
 
 namespace df::test {
 
@@ -42,13 +43,21 @@ struct TinyPlanner {
     sampling.policy.stabilization = 0;
   }
   std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, PlanReward reward = {}, PlanObserver observer = {}) const {
-    return make_forcing_planner(config, {*model, diffusion, spec, sampling}, std::move(reward), std::move(observer));
+    return make_forcing_planner(config, {*model, diffusion, spec, sampling, travel}, std::move(reward), std::move(observer));
   }
   DataSpec spec;
   std::shared_ptr<CausalModel> model;
   Diffusion diffusion;
   RolloutConfig sampling;
+  std::shared_ptr<const TravelMap> travel;
 };
+
+// Positions [N, 2] every 5 cm from (0, 0) to (3, 3), but none in the wall 1 < x < 2, y < 2.
+inline Tensor around_a_wall() {
+  const Tensor line = at::arange(61, at::kDouble) * 0.05;
+  const Tensor x = line.view({1, 61}).expand({61, 61}).reshape({-1}), y = line.view({61, 1}).expand({61, 61}).reshape({-1});
+  return at::stack({x, y}, 1).index_select(0, ((x > 1) & (x < 2) & (y < 2)).logical_not().nonzero().select(1, 0));
+}
 
 // World b is at (1 + b / 10, 2), at rest.
 inline Situation situation(int64_t worlds, int64_t steps_left = 100) {

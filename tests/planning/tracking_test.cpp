@@ -23,6 +23,16 @@ TEST(Tracking, IsProportionalAndDerivativeAndClipped) {
   EXPECT_TRUE(plan.finished());
 }
 
+TEST(Tracking, AimsAheadAsFarAsThePlanGoes) {
+  const Tensor targets = seeded_normal({2, 5, 4}, 1).to(at::kDouble), states = seeded_normal({2, 4}, 2).to(at::kDouble);
+  TrackedPlan plan(targets, 0.1, 0.05, 4, 2);
+  for (const int64_t aim : {2, 3, 4, 4}) {
+    ASSERT_FALSE(plan.finished());
+    EXPECT_TRUE(test::identical(plan.act(states), TrackedPlan(targets.narrow(1, aim, 1), 0.1, 0.05).act(states))) << aim;
+  }
+  EXPECT_TRUE(plan.finished());
+}
+
 // A drive of the world itself, started elsewhere: tracking brings the ball onto it.
 TEST(Tracking, ClosesInOnADrive) {
   Maze2dBatch drive(maze2d_layout("umaze"), 1), follower(maze2d_layout("umaze"), 1);
