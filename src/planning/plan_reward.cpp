@@ -26,6 +26,7 @@ void validate(const PlanRewardConfig& config, const std::string& section) {
   };
   check(config.distance, "distance");
   check(config.dense, "dense");
+  check(config.approach, "approach");
   check(config.sparse, "sparse");
   check(config.stay, "stay");
   check(config.learned, "learned");
@@ -42,14 +43,16 @@ PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& s
   return [config, section, travel = std::move(travel)](const Tensor& frames, const Tensor& goals) {
     check_shape(frames, "planned frames", {goals.size(0), -1, -1});
     const Tensor distance = length(frames.narrow(2, 0, 2) - goals.unsqueeze(1));  // [B, F]
-    const bool far = config.distance != 0 || config.dense != 0;
+    const bool far = config.distance != 0 || config.dense != 0 || config.approach != 0;
     const Tensor way = far && config.metric == PlanMetric::travel ? travel(frames.narrow(2, 0, 2)) : distance;
     Tensor total = at::zeros({frames.size(0)}, frames.options());
     const auto add = [&](double weight, const Tensor& term) { total = total + weight * term.sum(1); };
     if (config.distance != 0) add(-config.distance, way);
     if (config.dense != 0) add(config.dense, (-way / config.length).exp());
+    if (config.approach != 0) add(-config.approach * config.length, (way / config.length).log1p());
     if (config.sparse != 0) add(config.sparse, (distance <= maze2d_goal_radius).to(frames.scalar_type()));
-    if (config.stay != 0) add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance / maze2d_goal_radius).square()).exp());
+    if (config.stay != 0)  // were the place to have a gradient, fast frames would be pushed away from the goal
+      add(-config.stay, frames.narrow(2, 2, 2).square().sum(2) * (-(distance.detach() / maze2d_goal_radius).square()).exp());
     if (config.learned != 0) {
       if (frames.size(2) < 7)
         throw Error(fmt::format("{}.learned: expected 0 for a model without predicted rewards (data.reward: false), got {}", section,

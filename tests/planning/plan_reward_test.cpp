@@ -53,6 +53,8 @@ TEST(PlanReward, TermsAreTheirFormulas) {
   expect_sum({}, [](const Frame& f) { return -f.distance; });
   expect_sum(with(&PlanRewardConfig::distance, 2), [](const Frame& f) { return -2 * f.distance; });
   expect_sum(with(&PlanRewardConfig::dense, 3), [](const Frame& f) { return 3 * std::exp(-f.distance); });
+  expect_sum(with(&PlanRewardConfig::approach, 3), [](const Frame& f) { return -3 * std::log(1 + f.distance); });
+  expect_sum({.distance = 0, .approach = 2, .length = 4}, [](const Frame& f) { return -8 * std::log(1 + f.distance / 4); });
   expect_sum(with(&PlanRewardConfig::sparse, 5), [](const Frame& f) { return f.distance <= 0.5 ? 5.0 : 0.0; });
   expect_sum(with(&PlanRewardConfig::stay, 7),
              [](const Frame& f) { return -7 * f.speed * f.speed * std::exp(-std::pow(f.distance / 0.5, 2)); });
@@ -65,13 +67,13 @@ TEST(PlanReward, TermsAreTheirFormulas) {
   expect_sum(none, [](const Frame&) { return 0.0; });
 }
 
-// Another metric changes `distance` and `dense` alone.
+// Another metric changes `distance`, `dense` and `approach` alone.
 TEST(PlanReward, TravelsWhereItIsAskedTo) {
   const Tensor frames = seeded_normal({3, 5, 6}, 1), goals = seeded_normal({3, 2}, 2);
   const TravelDistance travel = [](const Tensor& positions) { return positions.abs().sum(2); };
   const Tensor way = travel(frames.narrow(2, 0, 2));
-  PlanRewardConfig config{.distance = 2, .dense = 3, .metric = PlanMetric::travel, .length = 2.5};
-  const Tensor expected = -2 * way.sum(1) + 3 * (-way / 2.5).exp().sum(1);
+  PlanRewardConfig config{.distance = 2, .dense = 3, .approach = 4, .metric = PlanMetric::travel, .length = 2.5};
+  const Tensor expected = -2 * way.sum(1) + 3 * (-way / 2.5).exp().sum(1) - 4 * 2.5 * (1 + way / 2.5).log().sum(1);
   EXPECT_TRUE(test::close(make_plan_reward(config, "planning.reward", travel)(frames, goals), expected, 1e-5));
   config = {.distance = 0, .sparse = 1, .stay = 1, .metric = PlanMetric::travel};
   PlanRewardConfig straight = config;
@@ -108,6 +110,14 @@ TEST(PlanReward, LeapsAreWhatTheVelocityDoesNotExplain) {
   Tensor leap = real.clone();
   leap.slice(1, 15).select(2, 1).add_(0.2);
   EXPECT_NEAR(reward(leap, at::zeros({1, 2}, at::kDouble)).item<double>(), -2 * 400, 1);
+}
+
+TEST(PlanReward, StayingSlowsFramesDownAndMovesNone) {
+  const Tensor frames = (seeded_normal({2, 3, 6}, 1) * 0.2).requires_grad_(true);
+  const Tensor value = make_plan_reward({.distance = 0, .stay = 1})(frames, at::zeros({2, 2})).sum();
+  const Tensor gradient = torch::autograd::grad({value}, {frames})[0];
+  EXPECT_EQ(gradient.narrow(2, 0, 2).abs().max().item<double>(), 0.0);
+  EXPECT_TRUE((gradient.narrow(2, 2, 2) * frames.narrow(2, 2, 2) < 0).all().item<bool>());
 }
 
 TEST(PlanReward, GradientsAreFiniteAtTheGoal) {

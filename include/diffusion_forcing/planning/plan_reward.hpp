@@ -30,24 +30,26 @@ struct EnumNames<PlanMetric> {
 struct PlanRewardConfig {
   double distance = 1.0;                     // - distance to the goal: pulls every frame (Chen et al. 2024's released code)
   double dense = 0.0;                        // exp(- distance / length); straight and with length 1, D4RL's dense reward
+  double approach = 0.0;                     // - length log(1 + distance / length): pulls near frames as `distance` does and far ones less
   double sparse = 0.0;                       // 1 within the goal's radius, D4RL's sparse reward; without a gradient
-  double stay = 0.0;                         // - |v|^2 exp(- (|p - goal| / radius)^2): rest where it pays
+  double stay = 0.0;                         // - |v|^2 exp(- (|p - goal| / radius)^2): rest where it pays; guides speeds alone
   double learned = 0.0;                      // the reward that the model itself predicts in each frame; needs data with reward: true
   double action = 0.0;                       // - (|a| - 1)^2 of actions beyond their bound
   double dynamics = 0.0;                     // - |(p' - p) / dt - v'|^2 of successive frames: a plan through a wall leaps
-  PlanMetric metric = PlanMetric::straight;  // of `distance` and `dense`; the other terms measure straight
-  double length = 1.0;                       // metres over which `dense` fades
+  PlanMetric metric = PlanMetric::straight;  // of `distance`, `dense` and `approach`; the other terms measure straight
+  double length = 1.0;                       // metres over which `dense` and the pull of `approach` fade
   template <class V>
   void visit(V&& v) {
     v("distance", distance, "weight of - distance to the goal");
     v("dense", dense, "weight of exp(- distance / length), D4RL's dense reward");
+    v("approach", approach, "weight of - length log(1 + distance / length)");
     v("sparse", sparse, "weight of being within the goal's radius; no gradient");
     v("stay", stay, "weight of - speed^2 near the goal");
     v("learned", learned, "weight of the reward that the model predicts");
     v("action", action, "weight of - (|a| - 1)^2 of actions beyond their bound");
     v("dynamics", dynamics, "weight of - |(p' - p) / dt - v'|^2, the leaps of a plan");
-    v("metric", metric, "distance of `distance` and `dense`: straight, or travel, along ways that the data took");
-    v("length", length, "metres over which `dense` fades");
+    v("metric", metric, "of the first three: straight, or travel, along ways that the data took");
+    v("length", length, "metres over which `dense` and the pull of `approach` fade");
   }
 };
 // Throw df::Error naming "<section>.<key>"; the metric is at fault where it is travel and there is no such distance.
