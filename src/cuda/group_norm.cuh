@@ -12,22 +12,25 @@ struct GroupNormShape {
   int chunks, chunk;  // pixels of an image are worked on in `chunks` parts of `chunk`
 };
 
-struct GroupNormParameters {
-  const float* x_bias;  // [C] or null
-  const float* weight;  // [C]
-  const float* bias;    // [C]
-  const float* modulation;  // [N][2 C] with rows `modulation_stride` apart, or null
-  int modulation_stride;
+// A number for each channel of each image, [N][C] with rows `stride` apart. Null: absent.
+struct ImageVector {
+  const float* data;
+  int stride;
 };
 
-// partial: scratch [N][chunks][2][C]; stats: out [N][G][2].
-template <class T>
-void group_norm(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* residual, float* partial, float* stats,
-                T* y, cudaStream_t stream);
+struct GroupNormParameters {
+  ImageVector gain, shift;            // present
+  ImageVector x_bias, residual_bias;  // zero where absent
+};
 
-// partial: scratch [N][chunks][3][C]; dmodulation: out [N][2 C] or null; dchannels: out [N][3][C], gradients of weight, bias and x_bias by image.
+// partial: scratch [N][chunks][2][C]; stats: out [N][2 G + C], mean and 1 / deviation of each group, then the sum of each channel.
+template <class T>
+void group_norm(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* residual, float* partial,
+                float* stats, T* y, cudaStream_t stream);
+
+// partial: scratch [N][chunks][3][C]; dvectors: out [N][4][C], gradients of gain, shift, x_bias and residual_bias.
 template <class T>
 void group_norm_backward(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* dy, const float* stats,
-                         float* partial, T* dx, float* dmodulation, float* dchannels, cudaStream_t stream);
+                         float* partial, T* dx, float* dvectors, cudaStream_t stream);
 
 }  // namespace df::cuda

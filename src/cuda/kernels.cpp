@@ -69,9 +69,13 @@ cuda::GroupNormShape shape_of(const GroupNormInput& in) {
   return s;
 }
 
+// [N, C]; absent where undefined.
+cuda::ImageVector image_vector(const Tensor& x) {
+  return x.defined() ? cuda::ImageVector{x.const_data_ptr<float>(), static_cast<int>(x.stride(0))} : cuda::ImageVector{};
+}
+
 cuda::GroupNormParameters parameters_of(const GroupNormInput& in) {
-  return {floats(in.x_bias), floats(in.weight), floats(in.bias), floats(in.modulation),
-          in.modulation.defined() ? static_cast<int>(in.modulation.stride(0)) : 0};
+  return {image_vector(in.gain), image_vector(in.shift), image_vector(in.x_bias), image_vector(in.residual_bias)};
 }
 
 cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
@@ -102,7 +106,7 @@ class CudaKernels final : public FusedKernels {
   GroupNormOutput group_norm(const GroupNormInput& in) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
     const auto s = shape_of(in);
-    GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, s.groups, 2})};
+    GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, 2 * s.groups + s.channels})};
     auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
@@ -118,19 +122,17 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     GroupNormGradient out;
     out.x = like(in.x);
-    if (in.modulation.defined()) out.modulation = float_empty(in.x, {s.images, 2 * s.channels});
-    auto channels = float_empty(in.x, {s.images, 3, s.channels}), partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
+    auto vectors = float_empty(in.x, {s.images, 4, s.channels}), partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
       cuda::group_norm_backward<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
-                                   elements_of<T>(out.x), out.modulation.defined() ? elements_of<float>(out.modulation) : nullptr,
-                                   elements_of<float>(channels), stream());
+                                   elements_of<T>(out.x), elements_of<float>(vectors), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    const auto sums = channels.sum({0});  // [3, C]
-    out.weight = sums[0];
-    out.bias = sums[1];
-    if (in.x_bias.defined()) out.x_bias = sums[2];
+    out.gain = vectors.select(1, 0);
+    out.shift = vectors.select(1, 1);
+    if (in.x_bias.defined()) out.x_bias = vectors.select(1, 2);
+    if (in.residual_bias.defined()) out.residual_bias = vectors.select(1, 3);
     return out;
   }
 

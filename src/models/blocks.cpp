@@ -20,9 +20,23 @@ ResnetBlock::ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generat
   if (in != out) res_conv_ = add<Conv2d>(*this, "res_conv", in, out, 1, true, generator);
 }
 
-Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& modulation) const {
-  const Tensor h = norm1_->film_silu(proj1_->unbiased(x), modulation, {});
-  return norm2_->film_silu(proj2_->unbiased(h), {}, res_conv_ ? (*res_conv_)(x) : x);
+void ResnetBlock::vectors(std::vector<Tensor>& all) const {
+  all.insert(all.end(), {proj1_->bias(), proj2_->bias(), norm2_->weight(), norm2_->bias()});
+  if (res_conv_) all.push_back(res_conv_->bias());
+}
+
+Tensor ResnetBlock::operator()(const Tensor& x, const ImageRows& rows) const {
+  if (!ops::fused(x.device())) {
+    const Tensor h = norm1_->film_silu((*proj1_)(x), rows.of(mlp_->weight()), {});
+    return norm2_->film_silu((*proj2_)(h), {}, res_conv_ ? (*res_conv_)(x) : x);
+  }
+  const auto vectors = [&](const GroupNorm& norm, const Tensor& x_bias, const Tensor& residual_bias) {
+    return ops::NormVectors{rows.of(norm.weight()), rows.of(norm.bias()), x_bias, residual_bias};
+  };
+  const Tensor h = ops::group_norm_silu(proj1_->without_bias(x), vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, {});
+  const Tensor residual = res_conv_ ? res_conv_->without_bias(x) : x, residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
+  return ops::group_norm_silu(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
+                              residual);
 }
 
 LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {
@@ -52,8 +66,9 @@ Tensor FullAttention::operator()(const Tensor& x) const {
   const int64_t n = x.size(0), height = x.size(2), width = x.size(3);
   // With channels innermost these are views: [N, P, h, c] each.
   const auto qkv = (*to_qkv_)((*norm_)({x, {}})).permute({0, 2, 3, 1}).reshape({n, height * width, 3, heads_, head_channels}).unbind(2);
-  const auto memory = mem_kv_.to(qkv[1].scalar_type()).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
-  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };  // [N, h, tokens, c]
+  const auto memory =
+      mem_kv_.to(qkv[1].scalar_type()).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
+  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };       // [N, h, tokens, c]
   const Tensor k = at::cat({memory[0], qkv[1]}, 1), v = at::cat({memory[1], qkv[2]}, 1);  // [N, 4 + P, h, c]
   const Tensor out = by_head(at::scaled_dot_product_attention(by_head(qkv[0]), by_head(k), by_head(v)));
   const Tensor image = out.reshape({n, height, width, heads_ * head_channels}).permute({0, 3, 1, 2});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "diffusion_forcing/models/unet_gru.hpp"
 #include "models/layers.hpp"
@@ -15,7 +16,12 @@ class ResnetBlock : public Module {
   ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generator generator);
   // Maps SiLU(embedding) [N, E] to the modulation, [N, 2 out]: what a noise level does to the block, h -> h * (1 + scale) + shift.
   const Linear& modulation() const { return *mlp_; }
-  Tensor operator()(const Tensor& x, const Tensor& modulation) const;
+  const GroupNorm& modulated() const { return *norm1_; }
+  // Adds parameters that are vectors, one for all images, and of which operator() wants rows on a device with kernels.
+  void vectors(std::vector<Tensor>& all) const;
+  // rows: with kernels those of the modulated norm (gain for its weight, shift for its bias) and of vectors(); else the modulation, as that
+  // of its weight.
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
 
  private:
   std::shared_ptr<Linear> mlp_;

@@ -57,34 +57,42 @@ class Kernels : public KernelTest {
 constexpr double fp32_tolerance = 2e-5, bf16_tolerance = 6e-3;
 double tolerance(at::ScalarType type) { return type == at::kFloat ? fp32_tolerance : bf16_tolerance; }
 
-TEST_F(Kernels, GroupNormFilmSilu) {
+TEST_F(Kernels, GroupNormSilu) {
   struct Case {
     int64_t n, c, h, w;
-    bool film, bias, residual;
+    bool bias, residual;
   };
-  for (const Case& c :
-       {Case{1, 48, 64, 64, true, true, false}, Case{32, 48, 16, 16, true, true, true}, Case{3, 96, 32, 32, false, true, true},
-        Case{2, 384, 8, 8, true, false, false}, Case{5, 192, 7, 9, false, false, true}, Case{256, 64, 4, 4, true, true, false}})
+  for (const Case& c : {Case{1, 48, 64, 64, true, false}, Case{32, 48, 16, 16, true, true}, Case{3, 96, 32, 32, true, true},
+                        Case{2, 384, 8, 8, false, false}, Case{5, 192, 7, 9, false, true}, Case{256, 64, 4, 4, true, false}})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
       Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
       if (c.residual) images.push_back(normal({c.n, c.c, c.h, c.w}));
+      const auto vector = [&](bool present) { return present ? normal({c.n, c.c}) : Tensor(); };
       const auto run = [&](auto f) {
         return [f, c](const Arguments& a) {
           const size_t p = c.residual ? 2 : 1;
-          return f(a[0], a[p], a[p + 1], a[p + 2], 8, a[p + 3], c.residual ? a[1] : Tensor());
+          return f(a[0], ops::NormVectors{a[p], a[p + 1], a[p + 2], a[p + 3]}, 8, c.residual ? a[1] : Tensor());
         };
       };
-      compare(run(ops::group_norm_film_silu), run(ops::plain::group_norm_film_silu), images,
-              {c.bias ? normal({c.c}) : Tensor(), normal({c.c}) + 1, normal({c.c}), c.film ? normal({c.n, 2 * c.c}) * 0.5 : Tensor()}, type,
-              tolerance(type));
+      compare(run(ops::group_norm_silu), run(ops::plain::group_norm_silu), images,
+              {vector(true) + 1, vector(true), vector(c.bias), vector(c.bias && c.residual)}, type, tolerance(type));
     }
 }
 
-TEST_F(Kernels, GroupNormReadsStridedModulation) {
-  const auto x = normal({4, 48, 8, 8}), weight = normal({48}), bias = normal({48}), sequence = normal({4, 3, 96});
-  const auto fast = ops::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {});
-  EXPECT_LT(relative_distance(fast, ops::plain::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {})), fp32_tolerance);
+// Vectors that are parts of wider rows, and one that all images share: its gradient is a sum over them.
+TEST_F(Kernels, GroupNormReadsStridedVectors) {
+  const Tensor x = normal({4, 48, 8, 8}), sequence = normal({4, 3, 96}), shared = normal({48});
+  const auto gradients = [&](auto f) {
+    const Tensor leaf = shared.detach().requires_grad_(), rows = sequence.detach().requires_grad_();
+    const auto parts = rows.select(1, 1).chunk(2, 1);
+    const Tensor y = f(x, ops::NormVectors{parts[0], leaf.expand({4, 48}), parts[1], {}}, 8, Tensor());
+    auto all = torch::autograd::grad({y.square().sum()}, {leaf, rows});
+    all.push_back(y);
+    return all;
+  };
+  const auto fast = gradients(ops::group_norm_silu), plain = gradients(ops::plain::group_norm_silu);
+  for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(relative_distance(fast[i], plain[i]), 2 * fp32_tolerance) << i;
 }
 
 TEST_F(Kernels, RmsNorm) {
