@@ -23,6 +23,7 @@ struct GroupNormParameters {
   ImageVector x_bias, residual_bias;  // zero where absent
 };
 
+// Two kernels each way, for images of any size.
 // partial: scratch [N][chunks][2][C]; stats: out [N][2 G + C], mean and 1 / deviation of each group, then the sum of each channel.
 template <class T>
 void group_norm(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* residual, float* partial,
@@ -32,5 +33,15 @@ void group_norm(const GroupNormShape& shape, const GroupNormParameters& paramete
 template <class T>
 void group_norm_backward(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* dy, const float* stats,
                          float* partial, T* dx, float* dvectors, cudaStream_t stream);
+
+// The same in one kernel each way that reads its images once, for images that fit into the registers of the blocks of a cluster.
+template <class T>
+bool group_norm_fits(const GroupNormShape& shape);
+template <class T>
+cudaError_t group_norm_at_once(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* residual,
+                               float* stats, T* y, cudaStream_t stream);
+template <class T>
+cudaError_t group_norm_backward_at_once(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* dy,
+                                        const float* stats, T* dx, float* dvectors, cudaStream_t stream);
 
 }  // namespace df::cuda

@@ -107,9 +107,14 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(in.x.device());
     const auto s = shape_of(in);
     GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, 2 * s.groups + s.channels})};
-    auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
+      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+        C10_CUDA_CHECK(cuda::group_norm_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual),
+                                                   elements_of<float>(out.stats), elements_of<T>(out.y), stream()));
+        return;
+      }
+      auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
       cuda::group_norm<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual), elements_of<float>(partial),
                           elements_of<float>(out.stats), elements_of<T>(out.y), stream());
     });
@@ -122,9 +127,15 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     GroupNormGradient out;
     out.x = like(in.x);
-    auto vectors = float_empty(in.x, {s.images, 4, s.channels}), partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
+    auto vectors = float_empty(in.x, {s.images, 4, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
+      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+        C10_CUDA_CHECK(cuda::group_norm_backward_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats),
+                                                            elements_of<T>(out.x), elements_of<float>(vectors), stream()));
+        return;
+      }
+      auto partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
       cuda::group_norm_backward<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
                                    elements_of<T>(out.x), elements_of<float>(vectors), stream());
     });

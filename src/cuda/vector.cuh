@@ -27,13 +27,20 @@ __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
 }
 
 template <class T>
-__device__ inline Vector<T> load(const T* from) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(from);
+__device__ inline uint4 load_packed(const T* from) {
+  return *reinterpret_cast<const uint4*>(from);
+}
+template <class T>
+__device__ inline Vector<T> unpack(const uint4& raw) {
   const T* values = reinterpret_cast<const T*>(&raw);
   Vector<T> v;
 #pragma unroll
   for (int i = 0; i < Vector<T>::size; ++i) v.value[i] = to_float(values[i]);
   return v;
+}
+template <class T>
+__device__ inline Vector<T> load(const T* from) {
+  return unpack<T>(load_packed(from));
 }
 
 template <class T>

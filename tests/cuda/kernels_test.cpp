@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/fused_kernels.hpp"
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -63,7 +64,9 @@ TEST_F(Kernels, GroupNormSilu) {
     bool bias, residual;
   };
   for (const Case& c : {Case{1, 48, 64, 64, true, false}, Case{32, 48, 16, 16, true, true}, Case{3, 96, 32, 32, true, true},
-                        Case{2, 384, 8, 8, false, false}, Case{5, 192, 7, 9, false, true}, Case{256, 64, 4, 4, true, false}})
+                        Case{2, 384, 8, 8, false, false}, Case{5, 192, 7, 9, false, true}, Case{256, 64, 4, 4, true, false},
+                        Case{32, 64, 32, 32, true, true}, Case{2, 72, 31, 33, true, true}, Case{1, 248, 16, 16, true, true},
+                        Case{3, 512, 24, 24, true, true}, Case{1, 64, 160, 160, true, true}})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
       Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
@@ -77,6 +80,28 @@ TEST_F(Kernels, GroupNormSilu) {
       };
       compare(run(ops::group_norm_silu), run(ops::plain::group_norm_silu), images,
               {vector(true) + 1, vector(true), vector(c.bias), vector(c.bias && c.residual)}, type, tolerance(type));
+    }
+}
+
+TEST_F(Kernels, GroupNormInOneKernelIsThatInTwo) {
+  for (const auto type : {at::kFloat, at::kBFloat16})
+    for (const int64_t images : {1, 2, 32, 100}) {
+      SCOPED_TRACE(::testing::Message() << images << " images, " << toString(type));
+      const auto image = [&] { return normal({images, 48, 32, 40}).to(type).contiguous(at::MemoryFormat::ChannelsLast); };
+      const Tensor x = image(), residual = image(), dy = image(), vectors = normal({4, images, 48});
+      GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5};
+      const auto run = [&](bool at_once) {
+        in.at_once = at_once;
+        const auto& kernels = *fused_kernels(x.device());
+        const auto out = kernels.group_norm(in);
+        const auto d = kernels.group_norm_backward(in, out.stats, dy);
+        return Arguments{out.y, out.stats, d.x, d.gain, d.shift, d.x_bias, d.residual_bias};
+      };
+      const auto once = run(true), again = run(true), twice = run(false);
+      for (size_t i = 0; i < once.size(); ++i) {
+        EXPECT_TRUE(at::equal(once[i], again[i])) << i << " does not repeat";
+        EXPECT_LT(relative_distance(once[i], twice[i]), 2 * tolerance(type)) << i;
+      }
     }
 }
 
