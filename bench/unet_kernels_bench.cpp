@@ -84,6 +84,22 @@ void norms(const Comparison& compare, const FusedKernels& kernels, const Images&
       [&] { kernels.group_norm_backward(once, stats, dy); });
 }
 
+// As a convolution adds its bias and computes its gradient, and as the U-Net does.
+void biases(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const Tensor x = compare.image(n, shape.channels, shape.size), bias = compare.vectors(1, n, shape.channels)[0];
+  const Tensor shared = bias[0].to(at::kBFloat16).view({1, -1, 1, 1});
+  const std::string name = fmt::format("{} x {} x {} x {}", n, shape.channels, shape.size, shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  compare.print(
+      "bias, of a convolution or own, " + name, 2 * bytes, [&] { x + shared; }, [&] { kernels.add_bias(x, bias, {}); });
+  compare.print(
+      "   its gradient", bytes,
+      [&] {
+        x.sum({0, 2, 3});
+      },
+      [&] { kernels.pixel_sums(x); });
+}
+
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
@@ -94,7 +110,10 @@ int run(int argc, char** argv) {
   fmt::print("{}\n", on.description());
   const std::vector<Images> video = {{64, 32}, {64, 16}, {128, 16}, {128, 8}, {256, 8}}, dmlab = {{48, 64}, {96, 32}, {192, 16}, {384, 8}};
   for (const auto& [batch, network] : {std::pair{32, video}, std::pair{32, dmlab}, std::pair{1, dmlab}, std::pair{100, dmlab}})
-    for (const Images& shape : network) norms(compare, *kernels, shape, batch);
+    for (const Images& shape : network) {
+      norms(compare, *kernels, shape, batch);
+      biases(compare, *kernels, shape, batch);
+    }
   return 0;
 }
 

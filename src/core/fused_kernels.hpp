@@ -96,6 +96,10 @@ class FusedKernels {
   virtual ~FusedKernels() = default;
   virtual GroupNormOutput group_norm(const GroupNormInput& input) const = 0;
   virtual GroupNormGradient group_norm_backward(const GroupNormInput& input, const Tensor& stats, const Tensor& dy) const = 0;
+  // x [N, C, H, W] channels last, float32 or bfloat16, C divisible by 8: x + bias + residual, with bias float32 [N, C], rows any distance
+  // apart, and residual like x or undefined; and the sums over its pixels, float32 [N, C].
+  virtual Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const = 0;
+  virtual Tensor pixel_sums(const Tensor& x) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
   virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;

@@ -2,7 +2,7 @@
 // Group normalisation with what follows it, on raw memory. All float pointers are float32 on the device.
 #pragma once
 
-#include <cuda_runtime.h>
+#include "cuda/image_vector.cuh"
 
 namespace df::cuda {
 
@@ -10,12 +10,6 @@ struct GroupNormShape {
   int images, pixels, channels, groups;
   float eps;
   int chunks, chunk;  // pixels of an image are worked on in `chunks` parts of `chunk`
-};
-
-// A number for each channel of each image, [N][C] with rows `stride` apart. Null: absent.
-struct ImageVector {
-  const float* data;
-  int stride;
 };
 
 struct GroupNormParameters {

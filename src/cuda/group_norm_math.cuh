@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What the kernels of group normalisation share: the function of a channel, its slope, and where numbers of an image lie.
+// What the kernels of group normalisation share: the function of a channel, its slope, and where the numbers of an image lie.
 #pragma once
 
 #include "cuda/group_norm.cuh"
 
 namespace df::cuda {
-
-__device__ inline float value_of(const ImageVector& vector, int n, int c) {
-  return vector.data ? vector.data[static_cast<size_t>(n) * vector.stride + c] : 0.0f;
-}
 
 // Of image n: mean and 1 / deviation of each group; sums of each channel.
 __device__ inline int stats_row(const GroupNormShape& s) { return 2 * s.groups + s.channels; }

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "cuda/group_norm.cuh"
+#include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
@@ -145,6 +146,30 @@ class CudaKernels final : public FusedKernels {
     if (in.x_bias.defined()) out.x_bias = vectors.select(1, 2);
     if (in.residual_bias.defined()) out.residual_bias = vectors.select(1, 3);
     return out;
+  }
+
+  Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = like(x);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::add_bias<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                        image_vector(bias), elements<T>(residual), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor pixel_sums(const Tensor& x) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto sums = float_empty(x, {x.size(0), x.size(1)});
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::pixel_sums<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                          elements_of<float>(sums), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return sums;
   }
 
   Tensor rms_norm(const RmsNormInput& in) const override {

@@ -49,7 +49,7 @@ LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator 
   out_norm_ = add<RmsNorm>(*out, "1", channels);
 }
 
-Tensor LinearAttention::operator()(const Tensor& x) const {
+Tensor LinearAttention::operator()(const Tensor& x, const ImageRows&) const {
   const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
   return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, mem_kv_, heads_)), x);
 }
@@ -62,17 +62,20 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
   to_out_ = add<Conv2d>(*this, "to_out", hidden, channels, 1, true, generator);
 }
 
-Tensor FullAttention::operator()(const Tensor& x) const {
+Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
   const int64_t n = x.size(0), height = x.size(2), width = x.size(3);
   // With channels innermost these are views: [N, P, h, c] each.
   const auto qkv = (*to_qkv_)((*norm_)({x, {}})).permute({0, 2, 3, 1}).reshape({n, height * width, 3, heads_, head_channels}).unbind(2);
-  const auto memory =
-      mem_kv_.to(qkv[1].scalar_type()).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
+  const Tensor own = rows.of(mem_kv_);
+  const auto type = qkv[1].scalar_type();
+  const auto memory = own.defined()
+                          ? own.unflatten(1, mem_kv_.sizes()).to(type).transpose(2, 3).unbind(1)
+                          : mem_kv_.to(type).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
   const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };       // [N, h, tokens, c]
   const Tensor k = at::cat({memory[0], qkv[1]}, 1), v = at::cat({memory[1], qkv[2]}, 1);  // [N, 4 + P, h, c]
   const Tensor out = by_head(at::scaled_dot_product_attention(by_head(qkv[0]), by_head(k), by_head(v)));
   const Tensor image = out.reshape({n, height, width, heads_ * head_channels}).permute({0, 3, 1, 2});
-  return x + (*to_out_)(image.contiguous(x.suggest_memory_format()));
+  return (*to_out_)(image.contiguous(x.suggest_memory_format()), rows, x);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,
@@ -89,15 +92,16 @@ Downsample::Downsample(int64_t in, int64_t out, at::Generator generator) {
   bias_ = conv->register_parameter("bias", uniform_weight({out}, bound, generator));
 }
 
-Tensor Downsample::operator()(const Tensor& x) const {
+Tensor Downsample::operator()(const Tensor& x, const ImageRows& rows) const {
   // The 1x1 convolution of the patches is a 2x2 convolution of stride 2: the patches need not be built.
-  return at::conv2d(x, weight_.view({weight_.size(0), x.size(1), 2, 2}), bias_, 2);
+  const Tensor weight = weight_.view({weight_.size(0), x.size(1), 2, 2}), bias = rows.of(bias_);
+  return bias.defined() ? ops::add_bias(at::conv2d(x, weight, {}, 2), bias, {}) : at::conv2d(x, weight, bias_, 2);
 }
 
 Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
 
-Tensor Upsample::operator()(const Tensor& x) const {
-  return (*conv_)(at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}));
+Tensor Upsample::operator()(const Tensor& x, const ImageRows& rows) const {
+  return (*conv_)(at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}), rows);
 }
 
 ConvGru::ConvGru(int64_t channels, at::Generator generator) {

@@ -34,6 +34,13 @@ Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator
 
 Tensor Conv2d::operator()(const Tensor& x) const { return at::conv2d(x, weight_, bias_, 1, padding_); }
 
+Tensor Conv2d::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
+  const Tensor bias = rows.of(bias_);
+  if (bias.defined()) return ops::add_bias(without_bias(x), bias, residual);
+  const Tensor y = (*this)(x);
+  return residual.defined() ? residual + y : y;
+}
+
 void Conv2d::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Module::to(device, dtype, non_blocking);
   arrange();

@@ -63,6 +63,8 @@ class Conv2d : public Module {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator);
   Tensor operator()(const Tensor& x) const;  // [N, in, H, W] -> [N, out, H, W]
+  // With the rows of the bias, where there are any; plus the residual, which may be undefined.
+  Tensor operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual = {}) const;
   // Leaves the bias to the next operator where that is faster.
   Unbiased unbiased(const Tensor& x) const;
   Tensor without_bias(const Tensor& x) const;

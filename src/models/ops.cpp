@@ -89,6 +89,19 @@ struct GroupNorm : Function<GroupNorm> {
   }
 };
 
+struct AddBias : Function<AddBias> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& bias, const Optional& residual) {
+    context->saved_data["learned"] = bias->requires_grad();
+    context->saved_data["residual"] = residual.has_value();
+    return fused_kernels(x.device())->add_bias(x, *bias, or_none(residual));
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    const bool learned = context->saved_data["learned"].toBool(), residual = context->saved_data["residual"].toBool();
+    return {dy, learned ? fused_kernels(dy.device())->pixel_sums(dy) : Tensor(), residual ? dy : Tensor()};
+  }
+};
+
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
     context->save_for_backward({x, or_none(x_bias), g});
@@ -131,6 +144,11 @@ Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t grou
   Tensor y = at::silu(at::addcmul(per_image(vectors.shift), norm, per_image(vectors.gain)));
   if (residual.defined()) y = y + residual;
   return vectors.residual_bias.defined() ? y + per_image(vectors.residual_bias) : y;
+}
+
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
+  const Tensor y = x + per_image(bias).to(x.scalar_type());
+  return residual.defined() ? y + residual : y;
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
@@ -213,6 +231,12 @@ Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t grou
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
   return GroupNorm::apply(channels_last(x), image_vector(vectors.gain), image_vector(vectors.shift), image_vector(vectors.x_bias),
                           optional(rest), image_vector(vectors.residual_bias), groups);
+}
+
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::add_bias(x, bias, residual);
+  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  return AddBias::apply(channels_last(x), image_vector(bias), optional(rest));
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {

@@ -25,6 +25,9 @@ struct NormVectors {
 // silu(group_norm(x + x_bias?) * gain + shift) + residual? + residual_bias?, x [N, C, H, W].
 Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
 
+// x + bias + residual?, x [N, C, H, W], bias [N, C], of whose gradient each image gives its own.
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
+
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 
@@ -52,6 +55,7 @@ bool token_layers_fused(const TokenLayers& network);
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
 Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);

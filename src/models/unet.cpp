@@ -77,8 +77,14 @@ void Unet::add_ups(const UnetGruConfig& config, const std::vector<int64_t>& chan
 }
 
 std::vector<Tensor> Unet::vectors() const {
-  std::vector<Tensor> all;
+  std::vector<Tensor> all = {init_conv_->bias(), final_conv_->bias()};
   for (const ResnetBlock* block : all_) block->vectors(all);
+  if (mid_attention_) mid_attention_->vectors(all);
+  for (const auto* levels : {&downs_, &ups_})
+    for (const Level& level : *levels) {
+      if (level.attention) level.attention->vectors(all);
+      all.push_back(level.resize_bias());
+    }
   return all;
 }
 
@@ -136,32 +142,35 @@ ImageRows Unet::by_parameter(const std::vector<Tensor>& rows) const {
   return by;
 }
 
-Tensor Unet::Level::resize(const Tensor& x) const { return down ? (*down)(x) : up ? (*up)(x) : (*keep)(x); }
+const Tensor& Unet::Level::resize_bias() const { return down ? down->bias() : up ? up->bias() : keep->bias(); }
+Tensor Unet::Level::resize(const Tensor& x, const ImageRows& rows) const {
+  return down ? (*down)(x, rows) : up ? (*up)(x, rows) : (*keep)(x, rows);
+}
 
 Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const {
   const ImageRows by = by_parameter(rows);
-  Tensor h = (*init_conv_)(at::cat({z, x}, 1));
+  Tensor h = (*init_conv_)(at::cat({z, x}, 1), by);
   std::vector<Tensor> skips = {h};
   for (const Level& level : downs_) {
     for (const auto& block : level.blocks) {
       h = (*block)(h, by);
-      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h);
+      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h, by);
       skips.push_back(h);
     }
-    h = level.resize(h);
+    h = level.resize(h, by);
   }
   h = (*mid_block1_)(h, by);
-  if (mid_attention_) h = (*mid_attention_)(h);
+  if (mid_attention_) h = (*mid_attention_)(h, by);
   h = (*mid_block2_)(h, by);
   for (const Level& level : ups_) {
     for (const auto& block : level.blocks) {
       h = (*block)(at::cat({h, skips.back()}, 1), by);
       skips.pop_back();
     }
-    if (level.attention) h = (*level.attention)(h);
-    h = level.resize(h);
+    if (level.attention) h = (*level.attention)(h, by);
+    h = level.resize(h, by);
   }
-  h = (*final_conv_)((*final_res_block_)(at::cat({h, skips.back()}, 1), by));
+  h = (*final_conv_)((*final_res_block_)(at::cat({h, skips.back()}, 1), by), by);
   return gru_ ? (*gru_)(h, z) : h;
 }
 

@@ -27,7 +27,8 @@ class Unet : public Module {
     std::shared_ptr<Downsample> down;           // one of the three
     std::shared_ptr<Upsample> up;
     std::shared_ptr<Conv2d> keep;
-    Tensor resize(const Tensor& x) const;
+    const Tensor& resize_bias() const;
+    Tensor resize(const Tensor& x, const ImageRows& rows) const;
   };
   std::vector<Tensor> vectors() const;  // parameters that images share and that become rows
   ImageRows by_parameter(const std::vector<Tensor>& rows) const;

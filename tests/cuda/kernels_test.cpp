@@ -120,6 +120,19 @@ TEST_F(Kernels, GroupNormReadsStridedVectors) {
   for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(relative_distance(fast[i], plain[i]), 2 * fp32_tolerance) << i;
 }
 
+TEST_F(Kernels, AddBias) {
+  for (const int64_t channels : {8, 16, 24, 64, 96, 256})
+    for (const int64_t size : {1, 9, 64})
+      for (const bool more : {false, true})
+        for (const auto type : {at::kFloat, at::kBFloat16}) {
+          SCOPED_TRACE(::testing::Message() << "C " << channels << ", " << size << " pixels wide, " << toString(type));
+          Arguments images = {normal({3, channels, 5, size})};
+          if (more) images.push_back(normal({3, channels, 5, size}));
+          const auto run = [&](auto f) { return [f, more](const Arguments& a) { return f(a[0], a.back(), more ? a[1] : Tensor()); }; };
+          compare(run(ops::add_bias), run(ops::plain::add_bias), images, {normal({3, channels})}, type, tolerance(type));
+        }
+}
+
 TEST_F(Kernels, RmsNorm) {
   for (const int64_t channels : {16, 48, 96, 192, 384, 512})
     for (const bool extras : {false, true})

@@ -44,6 +44,10 @@ class PlainKernels : public FusedKernels {
     const auto d = gradients([&](const Tensors& all) { return norm(all, in); }, {in.x, in.gain, in.shift, in.x_bias, in.residual_bias}, dy);
     return {d[0], d[1], d[2], d[3], d[4]};
   }
+  Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const override {
+    return ops::plain::add_bias(x, bias, residual);
+  }
+  Tensor pixel_sums(const Tensor& x) const override { return x.sum({2, 3}); }
   Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
     const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
