@@ -100,6 +100,18 @@ void biases(const Comparison& compare, const FusedKernels& kernels, const Images
       [&] { kernels.pixel_sums(x); });
 }
 
+void upsampling(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const Tensor x = compare.image(n, shape.channels, shape.size), dy = compare.image(n, shape.channels, 2 * shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  const std::vector<int64_t> size = dy.sizes().slice(2).vec();
+  compare.print(
+      fmt::format("upsampling by float32 or own, {} x {} x {} x {}", n, shape.channels, shape.size, shape.size), 5 * bytes,
+      [&] { at::upsample_nearest2d(x.to(at::kFloat), size).to(at::kBFloat16); }, [&] { kernels.upsample(x); });
+  compare.print(
+      "   its gradient", 5 * bytes, [&] { at::upsample_nearest2d_backward(dy.to(at::kFloat), size, x.sizes()).to(at::kBFloat16); },
+      [&] { kernels.upsample_backward(dy); });
+}
+
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
@@ -113,6 +125,7 @@ int run(int argc, char** argv) {
     for (const Images& shape : network) {
       norms(compare, *kernels, shape, batch);
       biases(compare, *kernels, shape, batch);
+      upsampling(compare, *kernels, shape, batch);
     }
   return 0;
 }

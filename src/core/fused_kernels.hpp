@@ -100,6 +100,9 @@ class FusedKernels {
   // apart, and residual like x or undefined; and the sums over its pixels, float32 [N, C].
   virtual Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const = 0;
   virtual Tensor pixel_sums(const Tensor& x) const = 0;
+  // The same images with every pixel twice in each direction, and the gradient of the smaller ones.
+  virtual Tensor upsample(const Tensor& x) const = 0;
+  virtual Tensor upsample_backward(const Tensor& dy) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
   virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;

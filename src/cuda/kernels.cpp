@@ -16,6 +16,7 @@
 #include "cuda/rms_norm.cuh"
 #include "cuda/token_layers.cuh"
 #include "cuda/token_network.hpp"
+#include "cuda/upsample.cuh"
 
 namespace df {
 
@@ -170,6 +171,31 @@ class CudaKernels final : public FusedKernels {
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return sums;
+  }
+
+  Tensor upsample(const Tensor& x) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = at::empty({x.size(0), x.size(1), 2 * x.size(2), 2 * x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::upsample<T>(static_cast<int>(x.size(0) * x.size(2)), static_cast<int>(x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                        elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor upsample_backward(const Tensor& dy) const override {
+    const c10::cuda::CUDAGuard guard(dy.device());
+    const int64_t height = dy.size(2) / 2, width = dy.size(3) / 2;
+    auto dx = at::empty({dy.size(0), dy.size(1), height, width}, dy.options(), at::MemoryFormat::ChannelsLast);
+    with_type(dy, [&](auto type) {
+      using T = decltype(type);
+      cuda::upsample_backward<T>(static_cast<int>(dy.size(0) * height), static_cast<int>(width), static_cast<int>(dy.size(1)),
+                                 elements<T>(dy), elements_of<T>(dx), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return dx;
   }
 
   Tensor rms_norm(const RmsNormInput& in) const override {

@@ -31,6 +31,10 @@ __device__ inline uint4 load_packed(const T* from) {
   return *reinterpret_cast<const uint4*>(from);
 }
 template <class T>
+__device__ inline void store_packed(T* to, const uint4& raw) {
+  *reinterpret_cast<uint4*>(to) = raw;
+}
+template <class T>
 __device__ inline Vector<T> unpack(const uint4& raw) {
   const T* values = reinterpret_cast<const T*>(&raw);
   Vector<T> v;
@@ -49,7 +53,7 @@ __device__ inline void store(T* to, const Vector<T>& v) {
   T* values = reinterpret_cast<T*>(&raw);
 #pragma unroll
   for (int i = 0; i < Vector<T>::size; ++i) values[i] = from_float<T>(v.value[i]);
-  *reinterpret_cast<uint4*>(to) = raw;
+  store_packed(to, raw);
 }
 
 }  // namespace df::cuda

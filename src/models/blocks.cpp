@@ -100,9 +100,7 @@ Tensor Downsample::operator()(const Tensor& x, const ImageRows& rows) const {
 
 Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
 
-Tensor Upsample::operator()(const Tensor& x, const ImageRows& rows) const {
-  return (*conv_)(at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}), rows);
-}
+Tensor Upsample::operator()(const Tensor& x, const ImageRows& rows) const { return (*conv_)(ops::upsample(x), rows); }
 
 ConvGru::ConvGru(int64_t channels, at::Generator generator) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(channels));

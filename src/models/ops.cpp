@@ -102,6 +102,14 @@ struct AddBias : Function<AddBias> {
   }
 };
 
+struct Upsample : Function<Upsample> {
+  static Tensor forward(AutogradContext*, const Tensor& x) { return fused_kernels(x.device())->upsample(x); }
+  static variable_list backward(AutogradContext*, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    return {fused_kernels(dy.device())->upsample_backward(dy)};
+  }
+};
+
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
     context->save_for_backward({x, or_none(x_bias), g});
@@ -150,6 +158,8 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
   const Tensor y = x + per_image(bias).to(x.scalar_type());
   return residual.defined() ? y + residual : y;
 }
+
+Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
@@ -238,6 +248,8 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
   return AddBias::apply(channels_last(x), image_vector(bias), optional(rest));
 }
+
+Tensor upsample(const Tensor& x) { return kernels_for(x) ? Upsample::apply(channels_last(x)) : plain::upsample(x); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);

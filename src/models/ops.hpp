@@ -28,6 +28,9 @@ Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t grou
 // x + bias + residual?, x [N, C, H, W], bias [N, C], of whose gradient each image gives its own.
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 
+// Every pixel twice in each direction: [N, C, H, W] -> [N, C, 2 H, 2 W].
+Tensor upsample(const Tensor& x);
+
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 
@@ -56,6 +59,7 @@ bool token_layers_fused(const TokenLayers& network);
 namespace plain {
 Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
+Tensor upsample(const Tensor& x);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);

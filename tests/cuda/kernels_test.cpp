@@ -133,6 +133,14 @@ TEST_F(Kernels, AddBias) {
         }
 }
 
+TEST_F(Kernels, Upsample) {
+  for (const int64_t channels : {8, 48, 256})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0]); }; };
+      compare(run(ops::upsample), run(ops::plain::upsample), {normal({3, channels, 7, 10})}, {}, type, tolerance(type));
+    }
+}
+
 TEST_F(Kernels, RmsNorm) {
   for (const int64_t channels : {16, 48, 96, 192, 384, 512})
     for (const bool extras : {false, true})

@@ -48,6 +48,8 @@ class PlainKernels : public FusedKernels {
     return ops::plain::add_bias(x, bias, residual);
   }
   Tensor pixel_sums(const Tensor& x) const override { return x.sum({2, 3}); }
+  Tensor upsample(const Tensor& x) const override { return ops::plain::upsample(x); }
+  Tensor upsample_backward(const Tensor& dy) const override { return 4 * at::avg_pool2d(dy, 2); }
   Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
     const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
