@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(threads)
     for (int c = threadIdx.x; c < s.channels; c += blockDim.x) {
       const int g = c / per_group;
       write_gradients(channel_at(s, p, n, c, moments), moments[2 * g], sum_d[c], sum_dx[c], sum_dy[c], sums_of(s, stats, n)[c], s.pixels,
-                      means[2 * g], means[2 * g + 1], dvectors + static_cast<size_t>(n) * 4 * s.channels + c, s.channels);
+                      means[2 * g], means[2 * g + 1], dvectors + static_cast<size_t>(n) * s.channels + c, static_cast<size_t>(s.images) * s.channels);
     }
   }
   const int columns = s.channels / V, rows = blockDim.x / columns, column = threadIdx.x % columns;

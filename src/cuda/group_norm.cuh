@@ -23,7 +23,7 @@ template <class T>
 void group_norm(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* residual, float* partial,
                 float* stats, T* y, cudaStream_t stream);
 
-// partial: scratch [N][chunks][3][C]; dvectors: out [N][4][C], gradients of gain, shift, x_bias and residual_bias.
+// partial: scratch [N][chunks][3][C]; dvectors: out [4][N][C], gradients of gain, shift, x_bias and residual_bias.
 template <class T>
 void group_norm_backward(const GroupNormShape& shape, const GroupNormParameters& parameters, const T* x, const T* dy, const float* stats,
                          float* partial, T* dx, float* dvectors, cudaStream_t stream);

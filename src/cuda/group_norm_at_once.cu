@@ -270,7 +270,8 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
     constant[c] = by_x[c] * mine.offset - mine.inverse * means[2 * g];
     if (place.rank == 0)
       write_gradients(mine, mean, sum_d[c], sum_dx[c], sum_dy[c], sums_of(s, stats, place.n)[place.first + c], s.pixels, means[2 * g],
-                      means[2 * g + 1], dvectors + static_cast<size_t>(place.n) * 4 * s.channels + place.first + c, s.channels);
+                      means[2 * g + 1], dvectors + static_cast<size_t>(place.n) * s.channels + place.first + c,
+                      static_cast<size_t>(s.images) * s.channels);
   }
   __syncthreads();
   float slope[V], level[V];

@@ -30,14 +30,14 @@ __device__ inline Channel channel(float gain, float shift, float x_bias, float m
 }
 
 // From sums over the pixels of a channel: of d = dy silu'(u), of d (x - mean), of dy and of x + x_bias; and from the means over its group
-// of gain d and of gain d xhat. Writes the gradients of gain, shift, x_bias and residual_bias, `channels` apart.
+// of gain d and of gain d xhat. Writes the gradients of gain, shift, x_bias and residual_bias, `apart` from each other.
 __device__ inline void write_gradients(const Channel& ch, float mean, float sum_d, float sum_dx, float sum_dy, float sum_x, int pixels,
-                                       float mean_d, float mean_dx, float* out, int channels) {
+                                       float mean_d, float mean_dx, float* out, size_t apart) {
   const float xhat = (sum_x - pixels * mean) * ch.inverse;
   out[0] = sum_dx * ch.inverse;
-  out[channels] = sum_d;
-  out[2 * channels] = ch.inverse * (ch.gain * sum_d - pixels * mean_d - xhat * mean_dx);
-  out[3 * channels] = sum_dy;
+  out[apart] = sum_d;
+  out[2 * apart] = ch.inverse * (ch.gain * sum_d - pixels * mean_d - xhat * mean_dx);
+  out[3 * apart] = sum_dy;
 }
 
 __device__ inline float sigmoid(float u) { return __fdividef(1.0f, 1.0f + __expf(-u)); }

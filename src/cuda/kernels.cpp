@@ -129,7 +129,7 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     GroupNormGradient out;
     out.x = like(in.x);
-    auto vectors = float_empty(in.x, {s.images, 4, s.channels});
+    auto vectors = float_empty(in.x, {4, s.images, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
       if (in.at_once && cuda::group_norm_fits<T>(s)) {
@@ -142,10 +142,10 @@ class CudaKernels final : public FusedKernels {
                                    elements_of<T>(out.x), elements_of<float>(vectors), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    out.gain = vectors.select(1, 0);
-    out.shift = vectors.select(1, 1);
-    if (in.x_bias.defined()) out.x_bias = vectors.select(1, 2);
-    if (in.residual_bias.defined()) out.residual_bias = vectors.select(1, 3);
+    out.gain = vectors[0];
+    out.shift = vectors[1];
+    if (in.x_bias.defined()) out.x_bias = vectors[2];
+    if (in.residual_bias.defined()) out.residual_bias = vectors[3];
     return out;
   }
 
