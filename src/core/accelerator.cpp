@@ -63,6 +63,9 @@ std::array<std::atomic<const FusedKernels*>, at::COMPILE_TIME_MAX_DEVICE_TYPES> 
 }  // namespace
 
 const FusedKernels* fused_kernels(at::Device device) { return kernels_of_type[static_cast<size_t>(device.type())].load(std::memory_order_acquire); }
+void set_fused_kernels(at::DeviceType type, const FusedKernels* kernels) {
+  kernels_of_type[static_cast<size_t>(type)].store(kernels, std::memory_order_release);
+}
 
 const Accelerator& accelerator(const std::string& device) {
   static const Cpu cpu;
@@ -80,7 +83,7 @@ const Accelerator& accelerator(const std::string& device) {
   Accelerator* created = nullptr;
   if (const CreateCuda create = load_cuda(message)) created = create(index, &message);
   if (created) {
-    kernels_of_type[static_cast<size_t>(created->device().type())].store(created->kernels(), std::memory_order_release);
+    set_fused_kernels(created->device().type(), created->kernels());
     return *(made[index] = created);
   }
   if (device == "auto") return cpu;

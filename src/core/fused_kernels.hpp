@@ -12,22 +12,26 @@ namespace df {
 
 using at::Tensor;
 
-// silu(group_norm(x + x_bias) * (1 + m_scale) + m_shift) + residual, for x [N, C, H, W].
+// silu(group_norm(x + x_bias) * gain + shift) + residual + residual_bias, for x [N, C, H, W]. Vectors are float32 [N, C], a row for each
+// image; rows may be any distance apart, 0 where images share one.
 struct GroupNormInput {
-  Tensor x;             // channels last, float32 or bfloat16, C divisible by 8
-  Tensor x_bias;        // float32 [C] or undefined: 0; the bias of the convolution before
-  Tensor weight, bias;  // float32 [C]
-  Tensor modulation;    // float32 [N, 2 C] (m_scale, m_shift), rows may be strided; undefined: 0
-  Tensor residual;      // like x, or undefined: 0
+  Tensor x;              // channels last, float32 or bfloat16, C divisible by 8
+  Tensor gain, shift;    // of the norm and of what modulates it
+  Tensor x_bias;         // or undefined: 0; of the convolution before
+  Tensor residual;       // like x, or undefined: 0
+  Tensor residual_bias;  // or undefined: 0
   int64_t groups;
   double eps;
+  bool at_once = true;  // in one kernel each way where images are small enough, rather than in two
 };
 struct GroupNormOutput {
-  Tensor y;      // like x
-  Tensor stats;  // float32 [N, groups, 2]: mean and 1 / deviation, for the backward pass
+  Tensor y;  // like x
+  // float32 [N, 2 groups + C], for the backward pass: mean and 1 / deviation of each group, then the sum of x + x_bias of each channel
+  Tensor stats;
 };
+// Of vectors each image's own part, [N, C].
 struct GroupNormGradient {
-  Tensor x, x_bias, weight, bias, modulation;
+  Tensor x, gain, shift, x_bias, residual_bias;
 };
 
 // (x + x_bias) / ||x + x_bias|| sqrt(C) g + residual over the channels of x [N, C, H, W].
@@ -91,6 +95,13 @@ class FusedKernels {
   virtual ~FusedKernels() = default;
   virtual GroupNormOutput group_norm(const GroupNormInput& input) const = 0;
   virtual GroupNormGradient group_norm_backward(const GroupNormInput& input, const Tensor& stats, const Tensor& dy) const = 0;
+  // x [N, C, H, W] channels last, float32 or bfloat16, C divisible by 8: x + bias + residual, with bias float32 [N, C], rows any distance
+  // apart, and residual like x or undefined; and the sums over its pixels, float32 [N, C].
+  virtual Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const = 0;
+  virtual Tensor pixel_sums(const Tensor& x) const = 0;
+  // The same images with every pixel twice in each direction, and the gradient of the smaller ones.
+  virtual Tensor upsample(const Tensor& x) const = 0;
+  virtual Tensor upsample_backward(const Tensor& dy) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
   virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
@@ -110,5 +121,7 @@ class FusedKernels {
 
 // Those of the library of `device`; null where there are none (the CPU, or a device that was never asked for).
 const FusedKernels* fused_kernels(at::Device device);
+// From now on those of all devices of the type; they must outlive their use. Null: none.
+void set_fused_kernels(at::DeviceType type, const FusedKernels* kernels);
 
 }  // namespace df

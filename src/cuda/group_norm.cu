@@ -4,6 +4,7 @@
 // that results are reproducible and one image alone still fills the device.
 #include "cuda/group_norm.cuh"
 
+#include "cuda/group_norm_math.cuh"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {
@@ -12,23 +13,10 @@ namespace {
 
 constexpr int threads = 256;
 
-// What a block needs to know of channel c of image n.
-struct Channel {
-  float scale, shift;  // pre-activation = scale * x + shift
-  float offset;        // x + offset is centred
-  float inverse;       // 1 / deviation
-  float gain;          // weight * (1 + m_scale)
-};
-
-__device__ inline Channel channel(const GroupNormShape& s, const GroupNormParameters& p, int n, int c, float mean, float inverse) {
-  const float film = p.modulation ? 1.0f + p.modulation[n * p.modulation_stride + c] : 1.0f;
-  const float shift = p.modulation ? p.modulation[n * p.modulation_stride + s.channels + c] : 0.0f;
-  const float offset = (p.x_bias ? p.x_bias[c] : 0.0f) - mean;
-  const float gain = p.weight[c] * film;
-  return {inverse * gain, offset * inverse * gain + p.bias[c] * film + shift, offset, inverse, gain};
+__device__ inline Channel channel_at(const GroupNormShape& s, const GroupNormParameters& p, int n, int c, const float* moments) {
+  const int g = c / (s.channels / s.groups);
+  return channel(value_of(p.gain, n, c), value_of(p.shift, n, c), value_of(p.x_bias, n, c), moments[2 * g], moments[2 * g + 1]);
 }
-
-__device__ inline float sigmoid(float u) { return 1.0f / (1.0f + __expf(-u)); }
 
 // Adds `sums` of the threads of a block that share a column, into `partial` [K][C].
 template <int K, int V>
@@ -92,27 +80,28 @@ __global__ void __launch_bounds__(threads)
   for (int g = threadIdx.x; g < s.groups; g += blockDim.x) {
     double sum = 0.0, squares = 0.0;
     for (int c = g * per_group; c < (g + 1) * per_group; ++c) {
-      const double b = p.x_bias ? p.x_bias[c] : 0.0f, plain = totals[c];
+      const double b = value_of(p.x_bias, n, c), plain = totals[c];
       sum += plain + s.pixels * b;
       squares += totals[s.channels + c] + b * (2.0 * plain + s.pixels * b);
     }
     const double count = static_cast<double>(s.pixels) * per_group, mean = sum / count;
     moments[2 * g] = static_cast<float>(mean);
     moments[2 * g + 1] = rsqrtf(static_cast<float>(fmax(squares / count - mean * mean, 0.0)) + s.eps);
-    if (blockIdx.x == 0) {
-      stats[2 * (n * s.groups + g)] = moments[2 * g];
-      stats[2 * (n * s.groups + g) + 1] = moments[2 * g + 1];
-    }
   }
   __syncthreads();
+  if (blockIdx.x == 0) {
+    float *moments_out = moments_of(s, stats, n), *sums_out = sums_of(s, stats, n);
+    for (int i = threadIdx.x; i < 2 * s.groups; i += blockDim.x) moments_out[i] = moments[i];
+    for (int c = threadIdx.x; c < s.channels; c += blockDim.x) sums_out[c] = totals[c] + s.pixels * value_of(p.x_bias, n, c);
+  }
   const int columns = s.channels / V, rows = blockDim.x / columns, column = threadIdx.x % columns;
-  float scale[V], shift[V];
+  float scale[V], shift[V], more[V];
 #pragma unroll
   for (int i = 0; i < V; ++i) {
-    const int c = column * V + i, g = c / per_group;
-    const Channel ch = channel(s, p, n, c, moments[2 * g], moments[2 * g + 1]);
+    const Channel ch = channel_at(s, p, n, column * V + i, moments);
     scale[i] = ch.scale;
     shift[i] = ch.shift;
+    more[i] = value_of(p.residual_bias, n, column * V + i);
   }
   const int begin = blockIdx.x * s.chunk, end = min(begin + s.chunk, s.pixels);
   const size_t base = static_cast<size_t>(n) * s.pixels * s.channels + column * V;
@@ -121,10 +110,7 @@ __global__ void __launch_bounds__(threads)
     const size_t at = base + static_cast<size_t>(pixel) * s.channels;
     auto v = load(x + at);
 #pragma unroll
-    for (int i = 0; i < V; ++i) {
-      const float u = scale[i] * v.value[i] + shift[i];
-      v.value[i] = u * sigmoid(u);
-    }
+    for (int i = 0; i < V; ++i) v.value[i] = silu(scale[i] * v.value[i] + shift[i]) + more[i];
     if (residual) {
       const auto r = load(residual + at);
 #pragma unroll
@@ -134,25 +120,18 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// d silu(u) / du
-__device__ inline float silu_slope(float u) {
-  const float s = sigmoid(u);
-  return s * (1.0f + u * (1.0f - s));
-}
-
-// Per channel: sums of d = dy silu'(u), of d (x - mean) and of (x - mean).
+// Per channel: sums of d = dy silu'(u), of d (x - mean) and of dy.
 template <class T>
 __global__ void __launch_bounds__(threads)
     backward_sums_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* dy, const float* stats, float* partial) {
   extern __shared__ float scratch[];
   constexpr int V = Vector<T>::size;
-  const int columns = s.channels / V, rows = blockDim.x / columns, n = blockIdx.y, per_group = s.channels / s.groups;
+  const int columns = s.channels / V, rows = blockDim.x / columns, n = blockIdx.y;
   const int column = threadIdx.x % columns, begin = blockIdx.x * s.chunk, end = min(begin + s.chunk, s.pixels);
   float scale[V], shift[V], offset[V];
 #pragma unroll
   for (int i = 0; i < V; ++i) {
-    const int c = column * V + i, g = n * s.groups + c / per_group;
-    const Channel ch = channel(s, p, n, c, stats[2 * g], stats[2 * g + 1]);
+    const Channel ch = channel_at(s, p, n, column * V + i, moments_of(s, stats, n));
     scale[i] = ch.scale;
     shift[i] = ch.shift;
     offset[i] = ch.offset;
@@ -165,10 +144,10 @@ __global__ void __launch_bounds__(threads)
     const auto vx = load(x + at), vd = load(dy + at);
 #pragma unroll
     for (int i = 0; i < V; ++i) {
-      const float d = vd.value[i] * silu_slope(scale[i] * vx.value[i] + shift[i]), centred = vx.value[i] + offset[i];
+      const float d = vd.value[i] * silu_slope(scale[i] * vx.value[i] + shift[i]);
       sums[0][i] += d;
-      sums[1][i] += d * centred;
-      sums[2][i] += centred;
+      sums[1][i] += d * (vx.value[i] + offset[i]);
+      sums[2][i] += vd.value[i];
     }
   }
   reduce_rows<3, V>(sums, scratch, partial + (static_cast<size_t>(n) * gridDim.x + blockIdx.x) * 3 * s.channels, columns, rows, s.channels);
@@ -179,21 +158,20 @@ __global__ void __launch_bounds__(threads)
 template <class T>
 __global__ void __launch_bounds__(threads)
     backward_apply_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* dy, const float* stats, const float* partial, T* dx,
-                          float* dmodulation, float* dchannels) {
+                          float* dvectors) {
   extern __shared__ float shared[];
   float* totals = shared;                  // [3][C]
   float* means = shared + 3 * s.channels;  // [G][2]
   constexpr int V = Vector<T>::size;
   const int n = blockIdx.y, per_group = s.channels / s.groups;
   total_chunks<3>(partial, totals, n, s.channels);
-  const float *sum_d = totals, *sum_dx = totals + s.channels, *sum_x = totals + 2 * s.channels;
+  const float *sum_d = totals, *sum_dx = totals + s.channels, *sum_dy = totals + 2 * s.channels, *moments = moments_of(s, stats, n);
   for (int g = threadIdx.x; g < s.groups; g += blockDim.x) {
-    const float mean = stats[2 * (n * s.groups + g)], inverse = stats[2 * (n * s.groups + g) + 1];
     float first = 0.0f, second = 0.0f;
     for (int c = g * per_group; c < (g + 1) * per_group; ++c) {
-      const Channel ch = channel(s, p, n, c, mean, inverse);
-      first += ch.gain * sum_d[c];
-      second += ch.gain * sum_dx[c] * inverse;
+      const float gain = value_of(p.gain, n, c);
+      first += gain * sum_d[c];
+      second += gain * sum_dx[c] * moments[2 * g + 1];
     }
     const float count = static_cast<float>(s.pixels) * per_group;
     means[2 * g] = first / count;
@@ -203,17 +181,8 @@ __global__ void __launch_bounds__(threads)
   if (blockIdx.x == 0) {
     for (int c = threadIdx.x; c < s.channels; c += blockDim.x) {
       const int g = c / per_group;
-      const Channel ch = channel(s, p, n, c, stats[2 * (n * s.groups + g)], stats[2 * (n * s.groups + g) + 1]);
-      const float film = p.modulation ? 1.0f + p.modulation[n * p.modulation_stride + c] : 1.0f;
-      const float d = sum_d[c], d_xhat = sum_dx[c] * ch.inverse, xhat = sum_x[c] * ch.inverse;
-      if (dmodulation) {
-        dmodulation[n * 2 * s.channels + c] = p.weight[c] * d_xhat + p.bias[c] * d;
-        dmodulation[n * 2 * s.channels + s.channels + c] = d;
-      }
-      float* out = dchannels + static_cast<size_t>(n) * 3 * s.channels + c;
-      out[0] = film * d_xhat;
-      out[s.channels] = film * d;
-      out[2 * s.channels] = ch.inverse * (ch.gain * d - s.pixels * means[2 * g] - xhat * means[2 * g + 1]);
+      write_gradients(channel_at(s, p, n, c, moments), moments[2 * g], sum_d[c], sum_dx[c], sum_dy[c], sums_of(s, stats, n)[c], s.pixels,
+                      means[2 * g], means[2 * g + 1], dvectors + static_cast<size_t>(n) * s.channels + c, static_cast<size_t>(s.images) * s.channels);
     }
   }
   const int columns = s.channels / V, rows = blockDim.x / columns, column = threadIdx.x % columns;
@@ -221,7 +190,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
   for (int i = 0; i < V; ++i) {
     const int c = column * V + i, g = c / per_group;
-    const Channel ch = channel(s, p, n, c, stats[2 * (n * s.groups + g)], stats[2 * (n * s.groups + g) + 1]);
+    const Channel ch = channel_at(s, p, n, c, moments);
     scale[i] = ch.scale;
     shift[i] = ch.shift;
     by_d[i] = ch.inverse * ch.gain;
@@ -265,18 +234,19 @@ void group_norm(const GroupNormShape& s, const GroupNormParameters& p, const T* 
 
 template <class T>
 void group_norm_backward(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* dy, const float* stats, float* partial,
-                         T* dx, float* dmodulation, float* dchannels, cudaStream_t stream) {
+                         T* dx, float* dvectors, cudaStream_t stream) {
   const dim3 grid(s.chunks, s.images);
   backward_sums_kernel<T><<<grid, block<T>(s), scratch<T>(s), stream>>>(s, p, x, dy, stats, partial);
-  backward_apply_kernel<T><<<grid, block<T>(s), (3 * s.channels + 2 * s.groups) * sizeof(float), stream>>>(s, p, x, dy, stats, partial, dx,
-                                                                                                            dmodulation, dchannels);
+  backward_apply_kernel<T>
+      <<<grid, block<T>(s), (3 * s.channels + 2 * s.groups) * sizeof(float), stream>>>(s, p, x, dy, stats, partial, dx, dvectors);
 }
 
-template void group_norm<float>(const GroupNormShape&, const GroupNormParameters&, const float*, const float*, float*, float*, float*, cudaStream_t);
-template void group_norm_backward<float>(const GroupNormShape&, const GroupNormParameters&, const float*, const float*, const float*, float*, float*, float*,
+#define DF_INSTANCES(T)                                                                                                                   \
+  template void group_norm<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, float*, float*, T*, cudaStream_t);   \
+  template void group_norm_backward<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, const float*, float*, T*, \
                                        float*, cudaStream_t);
-template void group_norm<__nv_bfloat16>(const GroupNormShape&, const GroupNormParameters&, const __nv_bfloat16*, const __nv_bfloat16*, float*, float*, __nv_bfloat16*, cudaStream_t);
-template void group_norm_backward<__nv_bfloat16>(const GroupNormShape&, const GroupNormParameters&, const __nv_bfloat16*, const __nv_bfloat16*, const float*, float*, __nv_bfloat16*, float*,
-                                       float*, cudaStream_t);
+DF_INSTANCES(float)
+DF_INSTANCES(__nv_bfloat16)
+#undef DF_INSTANCES
 
 }  // namespace df::cuda

@@ -10,11 +10,13 @@
 #include <algorithm>
 
 #include "cuda/group_norm.cuh"
+#include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 #include "cuda/token_layers.cuh"
 #include "cuda/token_network.hpp"
+#include "cuda/upsample.cuh"
 
 namespace df {
 
@@ -69,9 +71,13 @@ cuda::GroupNormShape shape_of(const GroupNormInput& in) {
   return s;
 }
 
+// [N, C]; absent where undefined.
+cuda::ImageVector image_vector(const Tensor& x) {
+  return x.defined() ? cuda::ImageVector{x.const_data_ptr<float>(), static_cast<int>(x.stride(0))} : cuda::ImageVector{};
+}
+
 cuda::GroupNormParameters parameters_of(const GroupNormInput& in) {
-  return {floats(in.x_bias), floats(in.weight), floats(in.bias), floats(in.modulation),
-          in.modulation.defined() ? static_cast<int>(in.modulation.stride(0)) : 0};
+  return {image_vector(in.gain), image_vector(in.shift), image_vector(in.x_bias), image_vector(in.residual_bias)};
 }
 
 cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
@@ -102,10 +108,15 @@ class CudaKernels final : public FusedKernels {
   GroupNormOutput group_norm(const GroupNormInput& in) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
     const auto s = shape_of(in);
-    GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, s.groups, 2})};
-    auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
+    GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, 2 * s.groups + s.channels})};
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
+      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+        C10_CUDA_CHECK(cuda::group_norm_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual),
+                                                   elements_of<float>(out.stats), elements_of<T>(out.y), stream()));
+        return;
+      }
+      auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
       cuda::group_norm<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual), elements_of<float>(partial),
                           elements_of<float>(out.stats), elements_of<T>(out.y), stream());
     });
@@ -118,20 +129,73 @@ class CudaKernels final : public FusedKernels {
     const auto s = shape_of(in);
     GroupNormGradient out;
     out.x = like(in.x);
-    if (in.modulation.defined()) out.modulation = float_empty(in.x, {s.images, 2 * s.channels});
-    auto channels = float_empty(in.x, {s.images, 3, s.channels}), partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
+    auto vectors = float_empty(in.x, {4, s.images, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
+      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+        C10_CUDA_CHECK(cuda::group_norm_backward_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats),
+                                                            elements_of<T>(out.x), elements_of<float>(vectors), stream()));
+        return;
+      }
+      auto partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
       cuda::group_norm_backward<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
-                                   elements_of<T>(out.x), out.modulation.defined() ? elements_of<float>(out.modulation) : nullptr,
-                                   elements_of<float>(channels), stream());
+                                   elements_of<T>(out.x), elements_of<float>(vectors), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    const auto sums = channels.sum({0});  // [3, C]
-    out.weight = sums[0];
-    out.bias = sums[1];
-    if (in.x_bias.defined()) out.x_bias = sums[2];
+    out.gain = vectors[0];
+    out.shift = vectors[1];
+    if (in.x_bias.defined()) out.x_bias = vectors[2];
+    if (in.residual_bias.defined()) out.residual_bias = vectors[3];
     return out;
+  }
+
+  Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = like(x);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::add_bias<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                        image_vector(bias), elements<T>(residual), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor pixel_sums(const Tensor& x) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto sums = float_empty(x, {x.size(0), x.size(1)});
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::pixel_sums<T>(static_cast<int>(x.size(0)), static_cast<int>(x.size(2) * x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                          elements_of<float>(sums), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return sums;
+  }
+
+  Tensor upsample(const Tensor& x) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = at::empty({x.size(0), x.size(1), 2 * x.size(2), 2 * x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::upsample<T>(static_cast<int>(x.size(0) * x.size(2)), static_cast<int>(x.size(3)), static_cast<int>(x.size(1)), elements<T>(x),
+                        elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor upsample_backward(const Tensor& dy) const override {
+    const c10::cuda::CUDAGuard guard(dy.device());
+    const int64_t height = dy.size(2) / 2, width = dy.size(3) / 2;
+    auto dx = at::empty({dy.size(0), dy.size(1), height, width}, dy.options(), at::MemoryFormat::ChannelsLast);
+    with_type(dy, [&](auto type) {
+      using T = decltype(type);
+      cuda::upsample_backward<T>(static_cast<int>(dy.size(0) * height), static_cast<int>(width), static_cast<int>(dy.size(1)),
+                                 elements<T>(dy), elements_of<T>(dx), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return dx;
   }
 
   Tensor rms_norm(const RmsNormInput& in) const override {

@@ -27,13 +27,24 @@ __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
 }
 
 template <class T>
-__device__ inline Vector<T> load(const T* from) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(from);
+__device__ inline uint4 load_packed(const T* from) {
+  return *reinterpret_cast<const uint4*>(from);
+}
+template <class T>
+__device__ inline void store_packed(T* to, const uint4& raw) {
+  *reinterpret_cast<uint4*>(to) = raw;
+}
+template <class T>
+__device__ inline Vector<T> unpack(const uint4& raw) {
   const T* values = reinterpret_cast<const T*>(&raw);
   Vector<T> v;
 #pragma unroll
   for (int i = 0; i < Vector<T>::size; ++i) v.value[i] = to_float(values[i]);
   return v;
+}
+template <class T>
+__device__ inline Vector<T> load(const T* from) {
+  return unpack<T>(load_packed(from));
 }
 
 template <class T>
@@ -42,7 +53,7 @@ __device__ inline void store(T* to, const Vector<T>& v) {
   T* values = reinterpret_cast<T*>(&raw);
 #pragma unroll
   for (int i = 0; i < Vector<T>::size; ++i) values[i] = from_float<T>(v.value[i]);
-  *reinterpret_cast<uint4*>(to) = raw;
+  store_packed(to, raw);
 }
 
 }  // namespace df::cuda

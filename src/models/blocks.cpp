@@ -20,9 +20,23 @@ ResnetBlock::ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generat
   if (in != out) res_conv_ = add<Conv2d>(*this, "res_conv", in, out, 1, true, generator);
 }
 
-Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& modulation) const {
-  const Tensor h = norm1_->film_silu(proj1_->unbiased(x), modulation, {});
-  return norm2_->film_silu(proj2_->unbiased(h), {}, res_conv_ ? (*res_conv_)(x) : x);
+void ResnetBlock::vectors(std::vector<Tensor>& all) const {
+  all.insert(all.end(), {proj1_->bias(), proj2_->bias(), norm2_->weight(), norm2_->bias()});
+  if (res_conv_) all.push_back(res_conv_->bias());
+}
+
+Tensor ResnetBlock::operator()(const Tensor& x, const ImageRows& rows) const {
+  if (!ops::fused(x.device())) {
+    const Tensor h = norm1_->film_silu((*proj1_)(x), rows.of(mlp_->weight()), {});
+    return norm2_->film_silu((*proj2_)(h), {}, res_conv_ ? (*res_conv_)(x) : x);
+  }
+  const auto vectors = [&](const GroupNorm& norm, const Tensor& x_bias, const Tensor& residual_bias) {
+    return ops::NormVectors{rows.of(norm.weight()), rows.of(norm.bias()), x_bias, residual_bias};
+  };
+  const Tensor h = ops::group_norm_silu(proj1_->without_bias(x), vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, {});
+  const Tensor residual = res_conv_ ? res_conv_->without_bias(x) : x, residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
+  return ops::group_norm_silu(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
+                              residual);
 }
 
 LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {
@@ -35,7 +49,7 @@ LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator 
   out_norm_ = add<RmsNorm>(*out, "1", channels);
 }
 
-Tensor LinearAttention::operator()(const Tensor& x) const {
+Tensor LinearAttention::operator()(const Tensor& x, const ImageRows&) const {
   const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
   return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, mem_kv_, heads_)), x);
 }
@@ -48,16 +62,20 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
   to_out_ = add<Conv2d>(*this, "to_out", hidden, channels, 1, true, generator);
 }
 
-Tensor FullAttention::operator()(const Tensor& x) const {
+Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
   const int64_t n = x.size(0), height = x.size(2), width = x.size(3);
   // With channels innermost these are views: [N, P, h, c] each.
   const auto qkv = (*to_qkv_)((*norm_)({x, {}})).permute({0, 2, 3, 1}).reshape({n, height * width, 3, heads_, head_channels}).unbind(2);
-  const auto memory = mem_kv_.to(qkv[1].scalar_type()).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
-  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };  // [N, h, tokens, c]
+  const Tensor own = rows.of(mem_kv_);
+  const auto type = qkv[1].scalar_type();
+  const auto memory = own.defined()
+                          ? own.unflatten(1, mem_kv_.sizes()).to(type).transpose(2, 3).unbind(1)
+                          : mem_kv_.to(type).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
+  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };       // [N, h, tokens, c]
   const Tensor k = at::cat({memory[0], qkv[1]}, 1), v = at::cat({memory[1], qkv[2]}, 1);  // [N, 4 + P, h, c]
   const Tensor out = by_head(at::scaled_dot_product_attention(by_head(qkv[0]), by_head(k), by_head(v)));
   const Tensor image = out.reshape({n, height, width, heads_ * head_channels}).permute({0, 3, 1, 2});
-  return x + (*to_out_)(image.contiguous(x.suggest_memory_format()));
+  return (*to_out_)(image.contiguous(x.suggest_memory_format()), rows, x);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,
@@ -74,16 +92,15 @@ Downsample::Downsample(int64_t in, int64_t out, at::Generator generator) {
   bias_ = conv->register_parameter("bias", uniform_weight({out}, bound, generator));
 }
 
-Tensor Downsample::operator()(const Tensor& x) const {
+Tensor Downsample::operator()(const Tensor& x, const ImageRows& rows) const {
   // The 1x1 convolution of the patches is a 2x2 convolution of stride 2: the patches need not be built.
-  return at::conv2d(x, weight_.view({weight_.size(0), x.size(1), 2, 2}), bias_, 2);
+  const Tensor weight = weight_.view({weight_.size(0), x.size(1), 2, 2}), bias = rows.of(bias_);
+  return bias.defined() ? ops::add_bias(at::conv2d(x, weight, {}, 2), bias, {}) : at::conv2d(x, weight, bias_, 2);
 }
 
 Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
 
-Tensor Upsample::operator()(const Tensor& x) const {
-  return (*conv_)(at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}));
-}
+Tensor Upsample::operator()(const Tensor& x, const ImageRows& rows) const { return (*conv_)(ops::upsample(x), rows); }
 
 ConvGru::ConvGru(int64_t channels, at::Generator generator) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(channels));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "diffusion_forcing/models/unet_gru.hpp"
 #include "models/layers.hpp"
@@ -15,7 +16,12 @@ class ResnetBlock : public Module {
   ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generator generator);
   // Maps SiLU(embedding) [N, E] to the modulation, [N, 2 out]: what a noise level does to the block, h -> h * (1 + scale) + shift.
   const Linear& modulation() const { return *mlp_; }
-  Tensor operator()(const Tensor& x, const Tensor& modulation) const;
+  const GroupNorm& modulated() const { return *norm1_; }
+  // Adds the parameters that all images share and of which operator() wants rows on a device with kernels.
+  void vectors(std::vector<Tensor>& all) const;
+  // rows: with kernels those of the modulated norm (gain for its weight, shift for its bias) and of vectors(); else the modulation, as that
+  // of its weight.
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
 
  private:
   std::shared_ptr<Linear> mlp_;
@@ -27,14 +33,17 @@ class ResnetBlock : public Module {
 class PixelAttention : public Module {
  public:
   static constexpr int64_t head_channels = 32, memories = 4;
-  virtual Tensor operator()(const Tensor& x) const = 0;  // [N, C, H, W]
+  virtual void vectors(std::vector<Tensor>& all) const = 0;
+  // x [N, C, H, W]; rows of vectors(), or none.
+  virtual Tensor operator()(const Tensor& x, const ImageRows& rows) const = 0;
 };
 
 // Queries are normalised over channels and keys over pixels, so the cost is linear in H W (Shen et al. 2021).
 class LinearAttention : public PixelAttention {
  public:
   LinearAttention(int64_t channels, int64_t heads, at::Generator generator);
-  Tensor operator()(const Tensor& x) const override;
+  void vectors(std::vector<Tensor>&) const override {}
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:
   int64_t heads_;
@@ -46,7 +55,8 @@ class LinearAttention : public PixelAttention {
 class FullAttention : public PixelAttention {
  public:
   FullAttention(int64_t channels, int64_t heads, at::Generator generator);
-  Tensor operator()(const Tensor& x) const override;
+  void vectors(std::vector<Tensor>& all) const override { all.insert(all.end(), {mem_kv_, to_out_->bias()}); }
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:
   int64_t heads_;
@@ -63,7 +73,8 @@ std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string&
 class Downsample : public Module {
  public:
   Downsample(int64_t in, int64_t out, at::Generator generator);
-  Tensor operator()(const Tensor& x) const;
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  const Tensor& bias() const { return bias_; }
 
  private:
   Tensor weight_, bias_;
@@ -73,7 +84,8 @@ class Downsample : public Module {
 class Upsample : public Module {
  public:
   Upsample(int64_t in, int64_t out, at::Generator generator);
-  Tensor operator()(const Tensor& x) const;
+  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  const Tensor& bias() const { return conv_->bias(); }
 
  private:
   std::shared_ptr<Conv2d> conv_;

@@ -13,6 +13,11 @@ Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generat
   return at::empty(sizes, at::kFloat).uniform_(-bound, bound, std::move(generator));
 }
 
+Tensor ImageRows::of(const Tensor& parameter) const {
+  const auto found = rows_.find(parameter.unsafeGetTensorImpl());
+  return found == rows_.end() ? Tensor() : found->second;
+}
+
 Linear::Linear(int64_t in, int64_t out, at::Generator generator) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
   weight_ = register_parameter("weight", uniform_weight({out, in}, bound, generator));
@@ -29,6 +34,13 @@ Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator
 
 Tensor Conv2d::operator()(const Tensor& x) const { return at::conv2d(x, weight_, bias_, 1, padding_); }
 
+Tensor Conv2d::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
+  const Tensor bias = rows.of(bias_);
+  if (bias.defined()) return ops::add_bias(without_bias(x), bias, residual);
+  const Tensor y = (*this)(x);
+  return residual.defined() ? residual + y : y;
+}
+
 void Conv2d::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Module::to(device, dtype, non_blocking);
   arrange();
@@ -42,17 +54,25 @@ void Conv2d::arrange() {
 }
 
 Unbiased Conv2d::unbiased(const Tensor& x) const {
-  if (ops::fused(x.device())) return {at::conv2d(x, weight_, {}, 1, padding_), bias_};
+  if (ops::fused(x.device())) return {without_bias(x), bias_};
   return {(*this)(x), {}};
 }
+
+Tensor Conv2d::without_bias(const Tensor& x) const { return at::conv2d(x, weight_, {}, 1, padding_); }
 
 GroupNorm::GroupNorm(int64_t channels) {
   weight_ = register_parameter("weight", at::ones({channels}));
   bias_ = register_parameter("bias", at::zeros({channels}));
 }
 
-Tensor GroupNorm::film_silu(const Unbiased& x, const Tensor& modulation, const Tensor& residual) const {
-  return ops::group_norm_film_silu(x.x, x.bias, weight_, bias_, groups, modulation, residual);
+Tensor GroupNorm::film_silu(const Tensor& x, const Tensor& modulation, const Tensor& residual) const {
+  Tensor h = at::group_norm(x, groups, weight_, bias_, ops::group_eps);
+  if (modulation.defined()) {
+    const auto halves = modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);  // [N, C, 1, 1]
+    h = at::addcmul(halves[1], h, halves[0] + 1);
+  }
+  h = at::silu(h);
+  return residual.defined() ? h + residual : h;
 }
 
 RmsNorm::RmsNorm(int64_t channels) { g_ = register_parameter("g", at::ones({1, channels, 1, 1})); }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "diffusion_forcing/core/tensor.hpp"
@@ -28,6 +29,18 @@ class Group : public Module {};
 
 // U(-bound, bound), to be registered as a parameter.
 Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generator);
+
+// What each image of a call has of its own, by the parameter that it comes from. Of a bias, say, that all images share there is a row for
+// each of them: an operator then leaves each image's gradient as it is, and one sum where the rows were made serves all images and tokens.
+class ImageRows {
+ public:
+  void add(const Tensor& parameter, const Tensor& rows) { rows_.emplace(parameter.unsafeGetTensorImpl(), rows); }
+  // [N, n] for a parameter of n numbers; undefined where there are no rows of it.
+  Tensor of(const Tensor& parameter) const;
+
+ private:
+  std::unordered_map<const at::TensorImpl*, Tensor> rows_;
+};
 
 class Linear : public Module {
  public:
@@ -50,8 +63,12 @@ class Conv2d : public Module {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator);
   Tensor operator()(const Tensor& x) const;  // [N, in, H, W] -> [N, out, H, W]
+  // With the rows of the bias, where there are any; plus the residual, which may be undefined.
+  Tensor operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual = {}) const;
   // Leaves the bias to the next operator where that is faster.
   Unbiased unbiased(const Tensor& x) const;
+  Tensor without_bias(const Tensor& x) const;
+  const Tensor& bias() const { return bias_; }
   using Module::to;
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
   void to(torch::Device device, bool non_blocking = false) override;
@@ -67,7 +84,9 @@ class GroupNorm : public Module {
   static constexpr int64_t groups = 8;
   explicit GroupNorm(int64_t channels);
   // silu(norm(x) * (1 + scale) + shift) + residual, with scale and shift in `modulation` [N, 2 C]; both may be undefined.
-  Tensor film_silu(const Unbiased& x, const Tensor& modulation, const Tensor& residual) const;
+  Tensor film_silu(const Tensor& x, const Tensor& modulation, const Tensor& residual) const;
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }
 
  private:
   Tensor weight_, bias_;

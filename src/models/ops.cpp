@@ -14,8 +14,6 @@ namespace df::ops {
 
 namespace {
 
-constexpr double group_eps = 1e-5;
-
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
@@ -25,9 +23,17 @@ Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : std::nul
 Tensor or_none(const Optional& x) { return x ? *x : Tensor(); }
 Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 Tensor vector(const Tensor& x) { return x.defined() ? x.to(at::kFloat).flatten() : x; }
+// [N, C] with rows that may be strided.
+Optional image_vector(const Tensor& x) {
+  if (!x.defined()) return std::nullopt;
+  const Tensor rows = x.to(at::kFloat);
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
+}
 
 // [C] to broadcast over [N, C, H, W].
 Tensor per_channel(const Tensor& x) { return x.view({1, -1, 1, 1}); }
+// The same of [N, C].
+Tensor per_image(const Tensor& x) { return x.unsqueeze(-1).unsqueeze(-1); }
 
 // The library's kernels for x [N, C, H, W], where they have one for its type and channels.
 const FusedKernels* kernels_for(const Tensor& x) {
@@ -58,11 +64,11 @@ const FusedKernels* kernels_for(std::initializer_list<Tensor> matrices) {
 
 struct GroupNorm : Function<GroupNorm> {
   static GroupNormInput input(const variable_list& saved, int64_t groups) {
-    return {saved[0], saved[1], saved[2], saved[3], saved[4], {}, groups, group_eps};
+    return {saved[0], saved[1], saved[2], saved[3], {}, saved[4], groups, group_eps};
   }
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& weight, const Tensor& bias,
-                        const Optional& modulation, const Optional& residual, int64_t groups) {
-    const variable_list saved = {x, or_none(x_bias), weight, bias, or_none(modulation)};
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& gain, const Optional& shift, const Optional& x_bias,
+                        const Optional& residual, const Optional& residual_bias, int64_t groups) {
+    const variable_list saved = {x, *gain, *shift, or_none(x_bias), or_none(residual_bias)};
     auto in = input(saved, groups);
     in.residual = or_none(residual);
     const auto out = fused_kernels(x.device())->group_norm(in);
@@ -78,9 +84,29 @@ struct GroupNorm : Function<GroupNorm> {
     const Tensor dy = channels_last(upstream[0]);
     const auto gradient =
         fused_kernels(dy.device())->group_norm_backward(input(saved, context->saved_data["groups"].toInt()), saved[5], dy);
-    return {gradient.x,    gradient.x_bias,     gradient.weight,
-            gradient.bias, gradient.modulation, context->saved_data["residual"].toBool() ? dy : Tensor(),
-            Tensor()};
+    const Tensor residual = context->saved_data["residual"].toBool() ? dy : Tensor();
+    return {gradient.x, gradient.gain, gradient.shift, gradient.x_bias, residual, gradient.residual_bias, Tensor()};
+  }
+};
+
+struct AddBias : Function<AddBias> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& bias, const Optional& residual) {
+    context->saved_data["learned"] = bias->requires_grad();
+    context->saved_data["residual"] = residual.has_value();
+    return fused_kernels(x.device())->add_bias(x, *bias, or_none(residual));
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    const bool learned = context->saved_data["learned"].toBool(), residual = context->saved_data["residual"].toBool();
+    return {dy, learned ? fused_kernels(dy.device())->pixel_sums(dy) : Tensor(), residual ? dy : Tensor()};
+  }
+};
+
+struct Upsample : Function<Upsample> {
+  static Tensor forward(AutogradContext*, const Tensor& x) { return fused_kernels(x.device())->upsample(x); }
+  static variable_list backward(AutogradContext*, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    return {fused_kernels(dy.device())->upsample_backward(dy)};
   }
 };
 
@@ -121,16 +147,19 @@ bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
 
 namespace plain {
 
-Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
-                            const Tensor& modulation, const Tensor& residual) {
-  Tensor h = at::group_norm(x_bias.defined() ? x + per_channel(x_bias) : x, groups, weight, bias, group_eps);
-  if (modulation.defined()) {
-    const auto halves = modulation.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);  // [N, C, 1, 1]
-    h = at::addcmul(halves[1], h, halves[0] + 1);
-  }
-  h = at::silu(h);
-  return residual.defined() ? h + residual : h;
+Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual) {
+  const Tensor norm = at::group_norm(vectors.x_bias.defined() ? x + per_image(vectors.x_bias) : x, groups, {}, {}, group_eps);
+  Tensor y = at::silu(at::addcmul(per_image(vectors.shift), norm, per_image(vectors.gain)));
+  if (residual.defined()) y = y + residual;
+  return vectors.residual_bias.defined() ? y + per_image(vectors.residual_bias) : y;
 }
+
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
+  const Tensor y = x + per_image(bias).to(x.scalar_type());
+  return residual.defined() ? y + residual : y;
+}
+
+Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
@@ -207,14 +236,20 @@ void token_layers(const TokenLayers& network) {
 
 }  // namespace plain
 
-Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
-                            const Tensor& modulation, const Tensor& residual) {
-  if (!kernels_for(x)) return plain::group_norm_film_silu(x, x_bias, weight, bias, groups, modulation, residual);
-  Tensor film = modulation.defined() ? modulation.to(at::kFloat) : modulation;
-  if (film.defined() && film.stride(1) != 1) film = film.contiguous();
+Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::group_norm_silu(x, vectors, groups, residual);
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
-  return GroupNorm::apply(channels_last(x), optional(vector(x_bias)), vector(weight), vector(bias), optional(film), optional(rest), groups);
+  return GroupNorm::apply(channels_last(x), image_vector(vectors.gain), image_vector(vectors.shift), image_vector(vectors.x_bias),
+                          optional(rest), image_vector(vectors.residual_bias), groups);
 }
+
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::add_bias(x, bias, residual);
+  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  return AddBias::apply(channels_last(x), image_vector(bias), optional(rest));
+}
+
+Tensor upsample(const Tensor& x) { return kernels_for(x) ? Upsample::apply(channels_last(x)) : plain::upsample(x); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);

@@ -16,10 +16,20 @@ namespace df::ops {
 // Whether the device brings kernels. They want channels last, and a bias at the norm rather than at the convolution before it.
 bool fused(at::Device device);
 
-// silu(group_norm(x + x_bias?) * (1 + scale) + shift) + residual?, where modulation? [N, 2 C] holds scale and shift.
-// x [N, C, H, W]; x_bias, weight, bias [C].
-Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
-                            const Tensor& modulation, const Tensor& residual);
+constexpr double group_eps = 1e-5;
+// Of each image a vector [N, C]. Gradients are those of each image, so that what images share is summed where it was expanded.
+struct NormVectors {
+  Tensor gain, shift;
+  Tensor x_bias, residual_bias;  // may be undefined
+};
+// silu(group_norm(x + x_bias?) * gain + shift) + residual? + residual_bias?, x [N, C, H, W].
+Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
+
+// x + bias + residual?, x [N, C, H, W], bias [N, C], of whose gradient each image gives its own.
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
+
+// Every pixel twice in each direction: [N, C, H, W] -> [N, C, 2 H, 2 W].
+Tensor upsample(const Tensor& x);
 
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
@@ -47,8 +57,9 @@ bool token_layers_fused(const TokenLayers& network);
 
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
-Tensor group_norm_film_silu(const Tensor& x, const Tensor& x_bias, const Tensor& weight, const Tensor& bias, int64_t groups,
-                            const Tensor& modulation, const Tensor& residual);
+Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
+Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
+Tensor upsample(const Tensor& x);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);

@@ -76,51 +76,101 @@ void Unet::add_ups(const UnetGruConfig& config, const std::vector<int64_t>& chan
   }
 }
 
-std::vector<Tensor> Unet::modulations(const Tensor& k, const Tensor& c) const {
+std::vector<Tensor> Unet::vectors() const {
+  std::vector<Tensor> all = {init_conv_->bias(), final_conv_->bias()};
+  for (const ResnetBlock* block : all_) block->vectors(all);
+  if (mid_attention_) mid_attention_->vectors(all);
+  for (const auto* levels : {&downs_, &ups_})
+    for (const Level& level : *levels) {
+      if (level.attention) level.attention->vectors(all);
+      all.push_back(level.resize_bias());
+    }
+  return all;
+}
+
+std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
   Tensor embedding = (*time_mlp_)(k);
   if (condition_mlp_) embedding = at::cat({embedding, (*condition_mlp_)(c)}, -1);
   embedding = at::silu(embedding);
-  std::vector<Tensor> all, weights, biases;
   if (!ops::fused(embedding.device())) {
-    for (const ResnetBlock* block : all_) all.push_back(block->modulation()(embedding));
-    return all;
+    std::vector<Tensor> modulations;  // each [N, 2 channels]
+    for (const ResnetBlock* block : all_) modulations.push_back(block->modulation()(embedding));
+    return modulations;
   }
   // Where a launch costs more than a copy of the weights, one map for all blocks.
+  std::vector<Tensor> weights, biases, gains, offsets, shared;
   std::vector<int64_t> sizes;
   for (const ResnetBlock* block : all_) {
     weights.push_back(block->modulation().weight());
     biases.push_back(block->modulation().bias());
-    sizes.push_back(biases.back().size(0));
+    gains.push_back(block->modulated().weight());
+    offsets.push_back(block->modulated().bias());
+    sizes.insert(sizes.end(), 2, gains.back().size(0));
   }
-  return at::linear(embedding, at::cat(weights), at::cat(biases)).to(at::kFloat).split_with_sizes(sizes, 1);
+  for (const Tensor& vector : vectors()) shared.push_back(vector.flatten());
+  const auto film = at::linear(embedding, at::cat(weights), at::cat(biases)).to(at::kFloat).split_with_sizes(sizes, 1);
+  std::vector<Tensor> scales, shifts;
+  for (size_t i = 0; i < film.size(); i += 2) {
+    scales.push_back(film[i]);
+    shifts.push_back(film[i + 1]);
+  }
+  const Tensor factor = at::cat(scales, 1) + 1;
+  return {factor * at::cat(gains), at::addcmul(at::cat(shifts, 1), factor, at::cat(offsets)),
+          at::cat(shared).to(at::kFloat).expand({embedding.size(0), -1})};
 }
 
-Tensor Unet::Level::resize(const Tensor& x) const { return down ? (*down)(x) : up ? (*up)(x) : (*keep)(x); }
+ImageRows Unet::by_parameter(const std::vector<Tensor>& rows) const {
+  ImageRows by;
+  if (!ops::fused(rows.front().device())) {
+    for (size_t i = 0; i < all_.size(); ++i) by.add(all_[i]->modulation().weight(), rows[i]);
+    return by;
+  }
+  std::vector<Tensor> gains, shifts;  // of norms
+  for (const ResnetBlock* block : all_) {
+    gains.push_back(block->modulated().weight());
+    shifts.push_back(block->modulated().bias());
+  }
+  const auto add = [&](const std::vector<Tensor>& parameters, const Tensor& all) {
+    std::vector<int64_t> sizes;
+    for (const Tensor& parameter : parameters) sizes.push_back(parameter.numel());
+    const auto parts = all.split_with_sizes(sizes, 1);
+    for (size_t i = 0; i < parts.size(); ++i) by.add(parameters[i], parts[i]);
+  };
+  add(gains, rows[0]);
+  add(shifts, rows[1]);
+  add(vectors(), rows[2]);
+  return by;
+}
 
-Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& modulations) const {
-  auto modulation = modulations.begin();
-  Tensor h = (*init_conv_)(at::cat({z, x}, 1));
+const Tensor& Unet::Level::resize_bias() const { return down ? down->bias() : up ? up->bias() : keep->bias(); }
+Tensor Unet::Level::resize(const Tensor& x, const ImageRows& rows) const {
+  return down ? (*down)(x, rows) : up ? (*up)(x, rows) : (*keep)(x, rows);
+}
+
+Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const {
+  const ImageRows by = by_parameter(rows);
+  Tensor h = (*init_conv_)(at::cat({z, x}, 1), by);
   std::vector<Tensor> skips = {h};
   for (const Level& level : downs_) {
     for (const auto& block : level.blocks) {
-      h = (*block)(h, *modulation++);
-      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h);
+      h = (*block)(h, by);
+      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h, by);
       skips.push_back(h);
     }
-    h = level.resize(h);
+    h = level.resize(h, by);
   }
-  h = (*mid_block1_)(h, *modulation++);
-  if (mid_attention_) h = (*mid_attention_)(h);
-  h = (*mid_block2_)(h, *modulation++);
+  h = (*mid_block1_)(h, by);
+  if (mid_attention_) h = (*mid_attention_)(h, by);
+  h = (*mid_block2_)(h, by);
   for (const Level& level : ups_) {
     for (const auto& block : level.blocks) {
-      h = (*block)(at::cat({h, skips.back()}, 1), *modulation++);
+      h = (*block)(at::cat({h, skips.back()}, 1), by);
       skips.pop_back();
     }
-    if (level.attention) h = (*level.attention)(h);
-    h = level.resize(h);
+    if (level.attention) h = (*level.attention)(h, by);
+    h = level.resize(h, by);
   }
-  h = (*final_conv_)((*final_res_block_)(at::cat({h, skips.back()}, 1), *modulation++));
+  h = (*final_conv_)((*final_res_block_)(at::cat({h, skips.back()}, 1), by), by);
   return gru_ ? (*gru_)(h, z) : h;
 }
 

@@ -13,11 +13,12 @@ class Unet : public Module {
  public:
   Unet(const UnetGruConfig& config, int64_t token_channels, int64_t condition_dim, at::Generator generator);
 
-  // What levels and conditions do to every residual block, in the order of forward: k int64 [N], c [N, C] -> each [N, 2 channels].
-  // It does not depend on z, so that a sequence needs one call.
-  std::vector<Tensor> modulations(const Tensor& k, const Tensor& c) const;
-  // x [N, C, H, W], z [N, latent, H, W] -> the next z.
-  Tensor operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& modulations) const;
+  // What images need besides x and z: k int64 [N], c [N, C] -> matrices of N rows. It holds what levels and conditions do to every
+  // residual block and, on a device with kernels, the vectors that images share. It does not depend on z, so that a sequence needs one
+  // call.
+  std::vector<Tensor> rows(const Tensor& k, const Tensor& c) const;
+  // x [N, C, H, W], z [N, latent, H, W], `rows` of these images -> the next z.
+  Tensor operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const;
 
  private:
   struct Level {
@@ -26,8 +27,11 @@ class Unet : public Module {
     std::shared_ptr<Downsample> down;           // one of the three
     std::shared_ptr<Upsample> up;
     std::shared_ptr<Conv2d> keep;
-    Tensor resize(const Tensor& x) const;
+    const Tensor& resize_bias() const;
+    Tensor resize(const Tensor& x, const ImageRows& rows) const;
   };
+  std::vector<Tensor> vectors() const;  // parameters that images share and that become rows
+  ImageRows by_parameter(const std::vector<Tensor>& rows) const;
   void add_downs(const UnetGruConfig& config, const std::vector<int64_t>& channels, int64_t embedding, at::Generator generator);
   void add_ups(const UnetGruConfig& config, const std::vector<int64_t>& channels, int64_t embedding, at::Generator generator);
 

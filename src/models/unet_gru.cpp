@@ -72,7 +72,7 @@ class UnetGru final : public CausalModel {
 
   TokenOutput step(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
     check_inputs({x.size(0)}, x, k, c, z);
-    const Tensor next = (*unet_)(to_patches(x), arrange(z), unet_->modulations(k, c));
+    const Tensor next = (*unet_)(to_patches(x), arrange(z), unet_->rows(k, c));
     return {to_pixels((*decoder_)(next)), next};
   }
 
@@ -82,10 +82,10 @@ class UnetGru final : public CausalModel {
     check_inputs({x.size(0), tokens}, x, k, c, z);
     const auto split = [&](const Tensor& flat) { return flat.unflatten(0, {-1, tokens}).unbind(1); };
     const auto patches = split(to_patches(x.flatten(0, 1)));
-    std::vector<std::vector<Tensor>> modulations(static_cast<size_t>(tokens));
-    for (const Tensor& of_block : unet_->modulations(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
-      const auto by_token = split(of_block);
-      for (size_t t = 0; t < modulations.size(); ++t) modulations[t].push_back(by_token[t]);
+    std::vector<std::vector<Tensor>> rows(static_cast<size_t>(tokens));
+    for (const Tensor& of_all : unet_->rows(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
+      const auto by_token = split(of_all);
+      for (size_t t = 0; t < rows.size(); ++t) rows[t].push_back(by_token[t]);
     }
     std::vector<Tensor> latents;
     Tensor latent = arrange(z);
@@ -93,9 +93,9 @@ class UnetGru final : public CausalModel {
     const TokenRunner::Work work = [unet = unet_](const std::vector<Tensor>& in) -> std::vector<Tensor> {
       return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()})};
     };
-    for (size_t t = 0; t < modulations.size(); ++t) {
+    for (size_t t = 0; t < rows.size(); ++t) {
       std::vector<Tensor> inputs = {patches[t], latent};
-      inputs.insert(inputs.end(), modulations[t].begin(), modulations[t].end());
+      inputs.insert(inputs.end(), rows[t].begin(), rows[t].end());
       latents.push_back(latent = run(work, inputs).front());
     }
     const Tensor all = at::stack(latents, 1);  // [B, T, latent...]

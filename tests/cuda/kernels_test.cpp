@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/fused_kernels.hpp"
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -57,34 +58,87 @@ class Kernels : public KernelTest {
 constexpr double fp32_tolerance = 2e-5, bf16_tolerance = 6e-3;
 double tolerance(at::ScalarType type) { return type == at::kFloat ? fp32_tolerance : bf16_tolerance; }
 
-TEST_F(Kernels, GroupNormFilmSilu) {
+TEST_F(Kernels, GroupNormSilu) {
   struct Case {
     int64_t n, c, h, w;
-    bool film, bias, residual;
+    bool bias, residual;
   };
-  for (const Case& c :
-       {Case{1, 48, 64, 64, true, true, false}, Case{32, 48, 16, 16, true, true, true}, Case{3, 96, 32, 32, false, true, true},
-        Case{2, 384, 8, 8, true, false, false}, Case{5, 192, 7, 9, false, false, true}, Case{256, 64, 4, 4, true, true, false}})
+  for (const Case& c : {Case{1, 48, 64, 64, true, false}, Case{32, 48, 16, 16, true, true}, Case{3, 96, 32, 32, true, true},
+                        Case{2, 384, 8, 8, false, false}, Case{5, 192, 7, 9, false, true}, Case{256, 64, 4, 4, true, false},
+                        Case{32, 64, 32, 32, true, true}, Case{2, 72, 31, 33, true, true}, Case{1, 248, 16, 16, true, true},
+                        Case{3, 512, 24, 24, true, true}, Case{1, 64, 160, 160, true, true}})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
       Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
       if (c.residual) images.push_back(normal({c.n, c.c, c.h, c.w}));
+      const auto vector = [&](bool present) { return present ? normal({c.n, c.c}) : Tensor(); };
       const auto run = [&](auto f) {
         return [f, c](const Arguments& a) {
           const size_t p = c.residual ? 2 : 1;
-          return f(a[0], a[p], a[p + 1], a[p + 2], 8, a[p + 3], c.residual ? a[1] : Tensor());
+          return f(a[0], ops::NormVectors{a[p], a[p + 1], a[p + 2], a[p + 3]}, 8, c.residual ? a[1] : Tensor());
         };
       };
-      compare(run(ops::group_norm_film_silu), run(ops::plain::group_norm_film_silu), images,
-              {c.bias ? normal({c.c}) : Tensor(), normal({c.c}) + 1, normal({c.c}), c.film ? normal({c.n, 2 * c.c}) * 0.5 : Tensor()}, type,
-              tolerance(type));
+      compare(run(ops::group_norm_silu), run(ops::plain::group_norm_silu), images,
+              {vector(true) + 1, vector(true), vector(c.bias), vector(c.bias && c.residual)}, type, tolerance(type));
     }
 }
 
-TEST_F(Kernels, GroupNormReadsStridedModulation) {
-  const auto x = normal({4, 48, 8, 8}), weight = normal({48}), bias = normal({48}), sequence = normal({4, 3, 96});
-  const auto fast = ops::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {});
-  EXPECT_LT(relative_distance(fast, ops::plain::group_norm_film_silu(x, {}, weight, bias, 8, sequence.select(1, 1), {})), fp32_tolerance);
+TEST_F(Kernels, GroupNormInOneKernelIsThatInTwo) {
+  for (const auto type : {at::kFloat, at::kBFloat16})
+    for (const int64_t images : {1, 2, 32, 100}) {
+      SCOPED_TRACE(::testing::Message() << images << " images, " << toString(type));
+      const auto image = [&] { return normal({images, 48, 32, 40}).to(type).contiguous(at::MemoryFormat::ChannelsLast); };
+      const Tensor x = image(), residual = image(), dy = image(), vectors = normal({4, images, 48});
+      GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5};
+      const auto run = [&](bool at_once) {
+        in.at_once = at_once;
+        const auto& kernels = *fused_kernels(x.device());
+        const auto out = kernels.group_norm(in);
+        const auto d = kernels.group_norm_backward(in, out.stats, dy);
+        return Arguments{out.y, out.stats, d.x, d.gain, d.shift, d.x_bias, d.residual_bias};
+      };
+      const auto once = run(true), again = run(true), twice = run(false);
+      for (size_t i = 0; i < once.size(); ++i) {
+        EXPECT_TRUE(at::equal(once[i], again[i])) << i << " does not repeat";
+        EXPECT_LT(relative_distance(once[i], twice[i]), 2 * tolerance(type)) << i;
+      }
+    }
+}
+
+// Vectors that are parts of wider rows, and one that all images share: its gradient is a sum over them.
+TEST_F(Kernels, GroupNormReadsStridedVectors) {
+  const Tensor x = normal({4, 48, 8, 8}), sequence = normal({4, 3, 96}), shared = normal({48});
+  const auto gradients = [&](auto f) {
+    const Tensor leaf = shared.detach().requires_grad_(), rows = sequence.detach().requires_grad_();
+    const auto parts = rows.select(1, 1).chunk(2, 1);
+    const Tensor y = f(x, ops::NormVectors{parts[0], leaf.expand({4, 48}), parts[1], {}}, 8, Tensor());
+    auto all = torch::autograd::grad({y.square().sum()}, {leaf, rows});
+    all.push_back(y);
+    return all;
+  };
+  const auto fast = gradients(ops::group_norm_silu), plain = gradients(ops::plain::group_norm_silu);
+  for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(relative_distance(fast[i], plain[i]), 2 * fp32_tolerance) << i;
+}
+
+TEST_F(Kernels, AddBias) {
+  for (const int64_t channels : {8, 16, 24, 64, 96, 256})
+    for (const int64_t size : {1, 9, 64})
+      for (const bool more : {false, true})
+        for (const auto type : {at::kFloat, at::kBFloat16}) {
+          SCOPED_TRACE(::testing::Message() << "C " << channels << ", " << size << " pixels wide, " << toString(type));
+          Arguments images = {normal({3, channels, 5, size})};
+          if (more) images.push_back(normal({3, channels, 5, size}));
+          const auto run = [&](auto f) { return [f, more](const Arguments& a) { return f(a[0], a.back(), more ? a[1] : Tensor()); }; };
+          compare(run(ops::add_bias), run(ops::plain::add_bias), images, {normal({3, channels})}, type, tolerance(type));
+        }
+}
+
+TEST_F(Kernels, Upsample) {
+  for (const int64_t channels : {8, 48, 256})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0]); }; };
+      compare(run(ops::upsample), run(ops::plain::upsample), {normal({3, channels, 7, 10})}, {}, type, tolerance(type));
+    }
 }
 
 TEST_F(Kernels, RmsNorm) {

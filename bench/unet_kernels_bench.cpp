@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// The U-Net's operators on a device, one way beside the other, on images as the two networks have them: microseconds of a call.
+//   bench_unet_kernels [device] [seconds per measurement]
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/fused_kernels.hpp"
+#include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/error.hpp"
+#include "guarded_main.hpp"
+
+namespace df {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class Comparison {
+ public:
+  Comparison(const Accelerator& on, double seconds) : on_(on), seconds_(seconds) {}
+
+  Tensor image(int64_t n, int64_t c, int64_t size) const {
+    const auto options = at::TensorOptions(at::kFloat).device(on_.device());
+    return at::randn({n, c, size, size}, options).to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  Tensor vectors(int64_t count, int64_t n, int64_t c) const {
+    return at::randn({count, n, c}, at::TensorOptions(at::kFloat).device(on_.device()));
+  }
+  // bytes: the least that a call must read and write.
+  void print(const std::string& what, double bytes, const std::function<void()>& before, const std::function<void()>& after) const {
+    const double a = measure(before), b = measure(after);
+    fmt::print("{:52} {:8.2f} us -> {:8.2f} us  {:5.2f} TB/s\n", what, a, b, bytes / b * 1e-6);
+    std::fflush(stdout);
+  }
+
+ private:
+  // Median microseconds of a call, of recordings of twenty.
+  double measure(const std::function<void()>& work) const {
+    const auto twenty = [&] {
+      for (int i = 0; i < 20; ++i) work();
+    };
+    const auto graph = on_.capture(twenty);
+    std::vector<double> times;
+    const double end = now() + seconds_;
+    while (times.size() < 5 || (now() < end && times.size() < 1000)) {
+      on_.synchronize();
+      const double start = now();
+      for (int i = 0; i < 5; ++i) graph ? graph->replay() : twenty();
+      on_.synchronize();
+      times.push_back((now() - start) / 100);
+    }
+    std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
+    return times[times.size() / 2] * 1e6;
+  }
+
+  const Accelerator& on_;
+  double seconds_;
+};
+
+struct Images {
+  int64_t channels, size;
+};
+
+void norms(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const Tensor x = compare.image(n, shape.channels, shape.size), residual = compare.image(n, shape.channels, shape.size);
+  const Tensor dy = compare.image(n, shape.channels, shape.size), vectors = compare.vectors(4, n, shape.channels);
+  GroupNormInput once{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5}, twice = once;
+  twice.at_once = false;
+  const Tensor stats = kernels.group_norm(twice).stats;
+  const std::string name = fmt::format("{} x {} x {} x {}", n, shape.channels, shape.size, shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  compare.print(
+      "group norm, two kernels or one, " + name, 3 * bytes, [&] { kernels.group_norm(twice); }, [&] { kernels.group_norm(once); });
+  compare.print(
+      "   its gradient", 3 * bytes, [&] { kernels.group_norm_backward(twice, stats, dy); },
+      [&] { kernels.group_norm_backward(once, stats, dy); });
+}
+
+// As a convolution adds its bias and computes its gradient, and as the U-Net does.
+void biases(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const Tensor x = compare.image(n, shape.channels, shape.size), bias = compare.vectors(1, n, shape.channels)[0];
+  const Tensor shared = bias[0].to(at::kBFloat16).view({1, -1, 1, 1});
+  const std::string name = fmt::format("{} x {} x {} x {}", n, shape.channels, shape.size, shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  compare.print(
+      "bias, of a convolution or own, " + name, 2 * bytes, [&] { x + shared; }, [&] { kernels.add_bias(x, bias, {}); });
+  compare.print(
+      "   its gradient", bytes,
+      [&] {
+        x.sum({0, 2, 3});
+      },
+      [&] { kernels.pixel_sums(x); });
+}
+
+void upsampling(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const Tensor x = compare.image(n, shape.channels, shape.size), dy = compare.image(n, shape.channels, 2 * shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  const std::vector<int64_t> size = dy.sizes().slice(2).vec();
+  compare.print(
+      fmt::format("upsampling by float32 or own, {} x {} x {} x {}", n, shape.channels, shape.size, shape.size), 5 * bytes,
+      [&] { at::upsample_nearest2d(x.to(at::kFloat), size).to(at::kBFloat16); }, [&] { kernels.upsample(x); });
+  compare.print(
+      "   its gradient", 5 * bytes, [&] { at::upsample_nearest2d_backward(dy.to(at::kFloat), size, x.sizes()).to(at::kBFloat16); },
+      [&] { kernels.upsample_backward(dy); });
+}
+
+int run(int argc, char** argv) {
+  const at::NoGradGuard no_grad;
+  const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
+  const auto* kernels = fused_kernels(on.device());
+  if (!kernels) throw Error("no kernels for " + on.description());
+  const auto stream = on.use_stream();
+  const Comparison compare(on, argc > 2 ? std::atof(argv[2]) : 0.2);
+  fmt::print("{}\n", on.description());
+  const std::vector<Images> video = {{64, 32}, {64, 16}, {128, 16}, {128, 8}, {256, 8}}, dmlab = {{48, 64}, {96, 32}, {192, 16}, {384, 8}};
+  for (const auto& [batch, network] : {std::pair{32, video}, std::pair{32, dmlab}, std::pair{1, dmlab}, std::pair{100, dmlab}})
+    for (const Images& shape : network) {
+      norms(compare, *kernels, shape, batch);
+      biases(compare, *kernels, shape, batch);
+      upsampling(compare, *kernels, shape, batch);
+    }
+  return 0;
+}
+
+}  // namespace
+}  // namespace df
+
+int main(int argc, char** argv) { return df::bench::guarded_main("bench_unet_kernels", df::run, argc, argv); }

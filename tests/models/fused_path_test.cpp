@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// The way through the U-Net that devices with kernels take, with kernels of plain operators on the CPU: what it computes is what the CPU's
+// own way does.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/autograd.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/fused_kernels.hpp"
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/model.hpp"
+#include "models/ops.hpp"
+#include "support/support.hpp"
+
+namespace df {
+namespace {
+
+using Tensors = std::vector<Tensor>;
+
+// Gradients of f(inputs); undefined inputs stay so.
+Tensors gradients(const std::function<Tensor(const Tensors&)>& f, const Tensors& inputs, const Tensor& dy) {
+  const at::AutoGradMode enabled(true);
+  Tensors leaves, given;
+  for (const Tensor& input : inputs) {
+    leaves.push_back(input.defined() ? input.detach().requires_grad_() : input);
+    if (input.defined()) given.push_back(leaves.back());
+  }
+  const Tensors found = torch::autograd::grad({f(leaves)}, given, {dy});
+  Tensors all;
+  size_t next = 0;
+  for (const Tensor& leaf : leaves) all.push_back(leaf.defined() ? found[next++] : Tensor());
+  return all;
+}
+
+class PlainKernels : public FusedKernels {
+ public:
+  GroupNormOutput group_norm(const GroupNormInput& in) const override { return {norm({}, in), at::zeros({1})}; }
+  GroupNormGradient group_norm_backward(const GroupNormInput& in, const Tensor&, const Tensor& dy) const override {
+    const auto d = gradients([&](const Tensors& all) { return norm(all, in); }, {in.x, in.gain, in.shift, in.x_bias, in.residual_bias}, dy);
+    return {d[0], d[1], d[2], d[3], d[4]};
+  }
+  Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) const override {
+    return ops::plain::add_bias(x, bias, residual);
+  }
+  Tensor pixel_sums(const Tensor& x) const override { return x.sum({2, 3}); }
+  Tensor upsample(const Tensor& x) const override { return ops::plain::upsample(x); }
+  Tensor upsample_backward(const Tensor& dy) const override { return 4 * at::avg_pool2d(dy, 2); }
+  Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
+  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
+    const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
+    return {d[0], d[1], d[2]};
+  }
+  LinearAttentionOutput linear_attention(const LinearAttentionInput&) const override { throw Error("bfloat16 only"); }
+  LinearAttentionGradient linear_attention_backward(const LinearAttentionInput&, const LinearAttentionOutput&,
+                                                    const Tensor&) const override {
+    throw Error("bfloat16 only");
+  }
+  void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
+    ops::plain::add_gelu(x, bias, residual, y);
+  }
+  void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const override {
+    ops::plain::gelu_backward(dy, more, x, dx);
+  }
+  void gru(const GruInput& in, const Tensor& y) const override { ops::plain::gru(in.from_x, in.from_z, in.z, y); }
+  void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const override {
+    ops::plain::gru_backward(in.from_x, in.from_z, in.z, dy, dfrom_x, dfrom_z, dz);
+  }
+  void token_layers(const TokenLayers& network) const override { ops::plain::token_layers(network); }
+
+ private:
+  static Tensor rms(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
+    return ops::plain::rms_norm(x, x_bias, g.view({1, -1, 1, 1}), residual);
+  }
+  // The input with the tensors of `all`, where there are any, in place of its own.
+  static Tensor norm(const Tensors& all, const GroupNormInput& in) {
+    if (all.empty()) return ops::plain::group_norm_silu(in.x, {in.gain, in.shift, in.x_bias, in.residual_bias}, in.groups, in.residual);
+    return ops::plain::group_norm_silu(all[0], {all[1], all[2], all[3], all[4]}, in.groups, in.residual);
+  }
+};
+
+class FusedPath : public ::testing::Test {
+ protected:
+  void TearDown() override { set_fused_kernels(at::kCPU, nullptr); }
+  void use_kernels() { set_fused_kernels(at::kCPU, &kernels_); }
+
+ private:
+  PlainKernels kernels_;
+};
+
+struct Case {
+  std::string name;
+  UnetGruConfig config;
+  TokenSpec spec;
+};
+
+std::vector<Case> cases() {
+  UnetGruConfig small;
+  small.width = 16;
+  small.latent = 8;
+  small.multipliers = {1, 2};
+  small.attention = {Attention::linear, Attention::full};
+  small.heads = 2;
+  UnetGruConfig gru = small, narrow = small;
+  gru.gru_layers = 1;
+  narrow.latent = 4;  // no whole vector: some kernels do not take it
+  narrow.attention = {Attention::full, Attention::none};
+  narrow.patch = 2;
+  narrow.gru_layers = 1;
+  return {{"small", small, {{3, 8, 8}, 0, {}, 1}}, {"gru", gru, {{3, 8, 8}, 2, {}, 1}}, {"narrow", narrow, {{3, 8, 8}, 0, {}, 1}}};
+}
+
+TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
+  constexpr int64_t batch = 3, tokens = 4;
+  for (const Case& c : cases()) {
+    const auto model = make_model(c.config, c.spec, 1);
+    for (Tensor& parameter : model->parameters())  // not those of the start: a gain of 1 or a bias of 0 hides a mistake
+      parameter.set_data(parameter.detach() + 0.1 * at::randn(parameter.sizes(), make_generator(static_cast<uint64_t>(parameter.numel()))));
+    const Tensor x = seeded_normal({batch, tokens, 3, 8, 8}, 2).requires_grad_(),
+                 z = seeded_normal(shape({batch}, model->latent_shape()), 3);
+    const Tensor k = at::randint(0, 1001, {batch, tokens}, make_generator(4), at::TensorOptions(at::kLong));
+    const Tensor condition = c.spec.condition_dim > 0 ? seeded_normal({batch, tokens, c.spec.condition_dim}, 5) : Tensor();
+    Tensors of = {x};
+    for (const auto& parameter : model->parameters()) of.push_back(parameter);
+    const auto run = [&] {
+      const auto out = model->unroll(x, k, condition, z);
+      Tensors all = torch::autograd::grad({out.prediction.square().sum() + out.z.square().sum()}, of, {}, false, false, true);
+      all.push_back(out.prediction.detach());
+      all.push_back(out.z.detach());
+      const at::NoGradGuard no_grad;
+      all.push_back(model->step(x.select(1, 0), k.select(1, 0), condition.defined() ? condition.select(1, 0) : condition, z).z);
+      return all;
+    };
+    const Tensors expected = run();
+    use_kernels();
+    for (const bool recompute : {false, true}) {
+      SCOPED_TRACE(c.name + (recompute ? ", recomputed" : ""));
+      model->set_recompute(recompute);
+      const Tensors found = run();
+      for (size_t i = 0; i < found.size(); ++i) {
+        ASSERT_EQ(found[i].defined(), expected[i].defined()) << i;
+        if (found[i].defined()) {
+          EXPECT_TRUE(test::close(found[i], expected[i], 2e-4)) << i;
+        }
+      }
+    }
+    set_fused_kernels(at::kCPU, nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace df
