@@ -22,7 +22,7 @@ struct GroupNormInput {
   Tensor residual_bias;  // or undefined: 0
   int64_t groups;
   double eps;
-  bool at_once = true;  // in one kernel each way where images are small enough, rather than in two
+  bool at_once = true;  // in one kernel each way where that is faster, rather than in two
 };
 struct GroupNormOutput {
   Tensor y;  // like x

@@ -103,6 +103,12 @@ cuda::Rows<T> rows_of(const Tensor& x) {
   return {static_cast<T*>(x.mutable_data_ptr()), static_cast<int>(x.stride(0))};
 }
 
+// Images beyond 8 MiB are faster in two kernels: on an H100 6 MiB took as long either way, 9.4 MiB a fifth longer in one.
+template <class T>
+bool at_once(const GroupNormInput& in, const cuda::GroupNormShape& shape) {
+  return in.at_once && in.x.nbytes() <= (size_t{8} << 20) && cuda::group_norm_fits<T>(shape);
+}
+
 class CudaKernels final : public FusedKernels {
  public:
   GroupNormOutput group_norm(const GroupNormInput& in) const override {
@@ -111,7 +117,7 @@ class CudaKernels final : public FusedKernels {
     GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, 2 * s.groups + s.channels})};
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
-      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+      if (at_once<T>(in, s)) {
         C10_CUDA_CHECK(cuda::group_norm_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual),
                                                    elements_of<float>(out.stats), elements_of<T>(out.y), stream()));
         return;
@@ -132,7 +138,7 @@ class CudaKernels final : public FusedKernels {
     auto vectors = float_empty(in.x, {4, s.images, s.channels});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
-      if (in.at_once && cuda::group_norm_fits<T>(s)) {
+      if (at_once<T>(in, s)) {
         C10_CUDA_CHECK(cuda::group_norm_backward_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats),
                                                             elements_of<T>(out.x), elements_of<float>(vectors), stream()));
         return;

@@ -15,7 +15,11 @@ namespace {
 
 class Numbers final : public Dataset {
  public:
-  DataSpec spec() const override { return {.tokens = 64}; }
+  DataSpec spec() const override {
+    DataSpec spec;
+    spec.tokens = 64;
+    return spec;
+  }
   int64_t size() const override { return 1000; }
   Batch get(int64_t index, int64_t) const override {
     Batch batch;
@@ -36,8 +40,9 @@ TEST(PinnedLoader, BatchesAreThoseOfOrdinaryMemory) {
   for (int i = 0; i < 40; ++i) {
     const Batch batch = pinned.next();
     ASSERT_TRUE(batch.x.is_pinned());
-    Batch copy{.x = at::empty_like(batch.x, at::TensorOptions(cuda->device())),
-               .mask = at::empty_like(batch.mask, at::TensorOptions(cuda->device()))};
+    Batch copy;
+    copy.x = at::empty_like(batch.x, at::TensorOptions(cuda->device()));
+    copy.mask = at::empty_like(batch.mask, at::TensorOptions(cuda->device()));
     copy.x.copy_(batch.x, /*non_blocking=*/true);
     copy.mask.copy_(batch.mask, /*non_blocking=*/true);
     there.push_back(copy);
