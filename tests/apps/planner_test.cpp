@@ -7,8 +7,8 @@
 namespace df {
 
 TEST_F(Programs, GuidanceMakesAPlannerOfAModelOfWalks) {
-  std::string arguments = " --config " + std::string(DF_SOURCE_DIR) + "/configs/maze2d_umaze.yaml --device cpu --out " + path("planner") +
-                          " --set data.cache=" + path("cache");
+  std::string arguments = " --config " + std::string(DF_SOURCE_DIR) + "/configs/maze2d_umaze_paper.yaml --device cpu --out " +
+                          path("planner") + " --set data.cache=" + path("cache");
   for (const char* set : {"data.rows=20000", "data.horizon=100", "model.width=8", "model.latent=32", "model.mlp_layers=2",
                           "diffusion.levels=100", "training.steps=600", "training.batch=32", "training.learning_rate=0.002",
                           "training.decay=cosine", "training.ema=0.995", "training.clip=0", "training.precision=fp32",
@@ -19,8 +19,7 @@ TEST_F(Programs, GuidanceMakesAPlannerOfAModelOfWalks) {
   const auto raw = [&](const std::string& name, const std::string& more) {
     const auto played =
         run("df-eval", "--task maze2d-umaze-v1 --device cpu --policy none --episodes 40 --steps 150 --checkpoint " + path("planner") +
-                           " --set planning.horizon=100 --set planning.candidates=1 --set planning.guidance.coefficient=exact" +
-                           " --set planning.reward.distance=1 --set planning.reward.dense=0 " + more + " --out " + path(name));
+                           " --set planning.horizon=100 --set planning.guidance.coefficient=exact " + more + " --out " + path(name));
     EXPECT_EQ(played.code, 0) << played.out;
     return nlohmann::json::parse(read_file(path(name + "/report.json")))["policies"][0]["raw"]["mean"].get<double>();
   };

@@ -110,9 +110,10 @@ TEST(Planning, ErrorsListWhatIsKnown) {
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  guidance:\n    scales: 3\n"),
             "a.yaml:4: planning.guidance.scales: unknown key; did you mean 'scale'? known keys: form, scale, coefficient, branches, "
             "lookahead, value");
-  EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  reward: {stays: 3}\n"),
-            "a.yaml:3: planning.reward.stays: unknown key; did you mean 'stay'? known keys: distance, dense, sparse, stay, learned, "
-            "action, dynamics, metric, length");
+  EXPECT_EQ(
+      error_of_yaml("planning:\n  type: diffusion_forcing\n  reward: {stays: 3}\n"),
+      "a.yaml:3: planning.reward.stays: unknown key; did you mean 'stay'? known keys: distance, dense, approach, sparse, stay, learned, "
+      "action, dynamics, metric, length");
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  execution: by_hand\n"),
             "a.yaml:3: planning.execution: unknown value 'by_hand'; expected one of: actions, tracking");
   EXPECT_EQ(error_of_yaml("planning:\n  type: diffusion_forcing\n  choice: {metric: crow}\n"),
@@ -148,8 +149,8 @@ TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
   EXPECT_EQ(make_planner(trained_of("maze2d_umaze.yaml", own))->describe(), "diffusion forcing, pyramid S 50, no guidance");
 
   // Ways are those of the experiment's data.
-  make_planner(trained_of("maze2d_umaze.yaml", with(small, "planning.reward.metric=travel")));
-  make_planner(trained_of("maze2d_umaze.yaml", with(small, "planning.choice.metric=travel")));
+  make_planner(trained_of("maze2d_umaze_paper.yaml", with(small, "planning.reward.metric=travel")));
+  make_planner(trained_of("maze2d_umaze_paper.yaml", with(small, "planning.choice.metric=travel")));
 
   const auto error = [](const TrainedModel& trained) { return error_of([&] { make_planner(trained); }); };
   EXPECT_EQ(error(trained_of("maze2d_umaze.yaml", with(small, "planning.type=diffuser"))),
@@ -161,9 +162,10 @@ TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
             "model.safetensors: model.latent_init: expected encoded for a planner, whose plans start where the world is, got zero");
   TrainedModel other = forcing;  // a run's own statistics say what its tokens mean, whatever its configuration is changed to
   std::get<Maze2dDataConfig>(other.config.data).action_std = {2, 2};
-  EXPECT_EQ(error(other),
-            "model.safetensors: trained with the deviations [0.899722, 0.709316, 2.21286, 2.46817, 0.704347, 0.750625] of a frame; expected "
-            "those of data.task and data.normalizer, [0.899722, 0.709316, 2.21286, 2.46817, 2, 2]");
+  EXPECT_EQ(
+      error(other),
+      "model.safetensors: trained with the deviations [0.899722, 0.709316, 2.21286, 2.46817, 0.704347, 0.750625] of a frame; expected "
+      "those of data.task and data.normalizer, [0.899722, 0.709316, 2.21286, 2.46817, 2, 2]");
   TrainedModel video = forcing;
   video.config.data = MazeVideoConfig{};
   EXPECT_EQ(error(video),
