@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../apps/bench_measure.hpp"
 #include "core/autocast.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -26,6 +26,7 @@
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
 #include "guarded_main.hpp"
+#include "noise_data.hpp"
 
 namespace df {
 namespace {
@@ -49,37 +50,16 @@ std::vector<Network> networks() {
   return {dmlab, video};
 }
 
-// Sequences of noise: the network's work does not depend on what it sees, and making them must not be what is measured.
-class NoiseData final : public Dataset {
- public:
-  NoiseData(TokenSpec token, int64_t tokens)
-      : spec_{token, tokens, 0.5, 0.5}, x_(seeded_normal(shape({size(), tokens}, token.token_shape), 9)) {}
-  DataSpec spec() const override { return spec_; }
-  int64_t size() const override { return 8; }
-  Batch get(int64_t index, int64_t) const override {
-    Batch batch;
-    batch.x = x_[index];
-    return batch;
-  }
-  std::string describe() const override { return "noise"; }
-
- private:
-  DataSpec spec_;
-  Tensor x_;  // [sequences, T, token...]
-};
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 // Median seconds of one call of `work`, of calls in groups of five.
 double measure(const Accelerator& on, double seconds, const std::function<void()>& work) {
   std::vector<double> times;
-  const double end = now() + seconds;
-  while (times.size() < 5 || (now() < end && times.size() < 200)) {
+  const double end = bench::now() + seconds;
+  while (times.size() < 5 || (bench::now() < end && times.size() < 200)) {
     on.synchronize();
-    const double start = now();
+    const double start = bench::now();
     for (int i = 0; i < 5; ++i) work();
     on.synchronize();
-    times.push_back((now() - start) / 5);
+    times.push_back((bench::now() - start) / 5);
   }
   std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
   return times[times.size() / 2];
@@ -138,7 +118,7 @@ Training make_training(const Accelerator& on, const Network& network, const Sett
   DiffusionConfig diffusion;
   diffusion.output = network.output;
   t.diffusion = std::make_shared<Diffusion>(make_diffusion(diffusion).to(on.device()));
-  t.loader = std::make_unique<Loader>(std::make_shared<NoiseData>(network.token, setting.tokens),
+  t.loader = std::make_unique<Loader>(std::make_shared<bench::NoiseData>(network.token, setting.tokens),
                                       LoaderConfig{setting.batch, 4, 4, on.device().is_cuda()}, 5);
   TrainerConfig config;
   config.batch = setting.batch;
@@ -175,7 +155,7 @@ Run train(const Accelerator& on, const Network& network, const Setting& setting)
   TrainerHooks hooks;
   hooks.on_report = [&](const StepReport& report) {
     run.losses.push_back(report.loss);
-    reports.push_back(now());
+    reports.push_back(bench::now());
   };
   const auto folder = std::filesystem::temp_directory_path() / "bench_device_run";
   training.trainer->run(folder, hooks);
@@ -223,10 +203,10 @@ void rollouts(const Accelerator& on, const Network& network, bool whole) {
     input.z = model->initial_latent(c.batch, {});
     input.seed = 3;
     Tensor last;
-    const double start = now();
+    const double start = bench::now();
     const auto stats = rollout(*model, diffusion, rollout_config, input, [&](int64_t, const Tensor& x) { last = x; });
     on.synchronize();
-    const double time = now() - start;
+    const double time = bench::now() - start;
     fmt::print(
         "{{\"work\": \"rollout\", \"network\": \"{}\", \"schedule\": \"{}\", \"tokens\": {}, \"steps\": {}, \"batch\": {}, \"seconds\": "
         "{:.3f}, "

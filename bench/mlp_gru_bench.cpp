@@ -7,7 +7,6 @@
 #include <torch/autograd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "../apps/bench_measure.hpp"
 #include "core/autocast.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -28,6 +28,7 @@
 #include "guarded_main.hpp"
 #include "kernel_profile.hpp"
 #include "models/mlp_gru_recurrence.hpp"
+#include "noise_data.hpp"
 
 namespace df {
 namespace {
@@ -43,20 +44,18 @@ std::shared_ptr<CausalModel> network(const Accelerator& on, int64_t width) {
   return model;
 }
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 struct Time {
   double median = 0.0, best = 0.0;
 };
 Time measure(const Accelerator& on, double seconds, const std::function<void()>& work) {
   std::vector<double> times;
-  const double end = now() + seconds;
-  while (times.size() < 5 || (now() < end && times.size() < 200)) {
+  const double end = bench::now() + seconds;
+  while (times.size() < 5 || (bench::now() < end && times.size() < 200)) {
     on.synchronize();
-    const double start = now();
+    const double start = bench::now();
     work();
     on.synchronize();
-    times.push_back(now() - start);
+    times.push_back(bench::now() - start);
   }
   std::sort(times.begin(), times.end());
   return {times[times.size() / 2], times[0]};
@@ -237,23 +236,6 @@ void training_steps(const Accelerator& on, double seconds) {
     }
 }
 
-class NoiseData final : public Dataset {
- public:
-  NoiseData() : spec_{token, tokens, 0.5, 0.5}, x_(seeded_normal(shape({size(), tokens}, token.token_shape), 9)) {}
-  DataSpec spec() const override { return spec_; }
-  int64_t size() const override { return 8; }
-  Batch get(int64_t index, int64_t) const override {
-    Batch batch;
-    batch.x = x_[index];
-    return batch;
-  }
-  std::string describe() const override { return "noise"; }
-
- private:
-  DataSpec spec_;
-  Tensor x_;
-};
-
 // The same through the trainer: with the loader, the copy to the device, clipping and averages.
 void trainer_steps(const Accelerator& on) {
   for (const Precision precision : {Precision::bf16, Precision::fp32}) {
@@ -265,7 +247,7 @@ void trainer_steps(const Accelerator& on) {
     config.steps = 60;
     config.log_every = 15;
     config.validate_every = config.checkpoint_every = 0;
-    Loader loader(std::make_shared<NoiseData>(), LoaderConfig{config.batch, 8, 4}, 5);
+    Loader loader(std::make_shared<bench::NoiseData>(token, tokens), LoaderConfig{config.batch, 8, 4, on.device().is_cuda()}, 5);
     Objective objective;
     objective.draw = [&](const Batch& b, at::Generator g) {
       auto draw = draw_noise(TrainingNoise::independent, diffusion.config.levels, b.x, 0, g);
@@ -280,7 +262,7 @@ void trainer_steps(const Accelerator& on) {
     std::vector<double> reports, losses;
     TrainerHooks hooks;
     hooks.on_report = [&](const StepReport& report) {
-      reports.push_back(now());
+      reports.push_back(bench::now());
       losses.push_back(report.loss);
     };
     const auto folder = std::filesystem::temp_directory_path() / "bench_mlp_gru_run";

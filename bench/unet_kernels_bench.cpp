@@ -6,13 +6,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "../apps/bench_measure.hpp"
 #include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -20,8 +20,6 @@
 
 namespace df {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Comparison {
  public:
@@ -49,13 +47,13 @@ class Comparison {
     };
     const auto graph = on_.capture(twenty);
     std::vector<double> times;
-    const double end = now() + seconds_;
-    while (times.size() < 5 || (now() < end && times.size() < 1000)) {
+    const double end = bench::now() + seconds_;
+    while (times.size() < 5 || (bench::now() < end && times.size() < 1000)) {
       on_.synchronize();
-      const double start = now();
+      const double start = bench::now();
       for (int i = 0; i < 5; ++i) graph ? graph->replay() : twenty();
       on_.synchronize();
-      times.push_back((now() - start) / 100);
+      times.push_back((bench::now() - start) / 100);
     }
     std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
     return times[times.size() / 2] * 1e6;
