@@ -103,12 +103,13 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   if (options.policies.empty()) options.policies = {"replanning", "near_optimal"};
   if (options.policies == std::vector<std::string>{"none"}) options.policies.clear();
   for (const auto& name : options.policies) controller_of(name, task);
-  const auto models = load();
+  auto models = load();
   if (models.empty() && options.policies.empty()) throw ConfigError("--policy: expected a policy or a --checkpoint, got none");
   for (const auto& model : models) check_maze(model, task);
 
   std::vector<EpisodeReport> reports;
-  for (const auto& model : models) {
+  for (auto& model : models) {
+    model.trained.travel = load_travel_map(model.trained);
     const auto planner = make_planner(model.trained);
     spdlog::info("{}: {}", model.name, planner->describe());
     reports.push_back(play(task, *planner, model.name, options.episodes));

@@ -96,14 +96,14 @@ void check_normalizer(const TrainedModel& trained) {
   check("deviations", expected->std, trained.spec.frame_std);
 }
 
-// Where a reward asks for it.
-std::shared_ptr<const TravelMap> travel_map(const PlanningConfig& planning, const Maze2dSource& data) {
-  const auto* config = std::get_if<ForcingPlannerConfig>(&planning);
-  if (!config || (config->reward.metric != PlanMetric::travel && config->choice.metric != PlanMetric::travel)) return nullptr;
-  return std::make_shared<TravelMap>(load_maze2d(data).observations);
-}
-
 }  // namespace
+
+std::shared_ptr<const TravelMap> load_travel_map(const TrainedModel& trained) {
+  const auto* config = trained.config.planning ? std::get_if<ForcingPlannerConfig>(&*trained.config.planning) : nullptr;
+  const auto data = maze2d_source(trained.config.data);
+  if (!config || !data || (config->reward.metric != PlanMetric::travel && config->choice.metric != PlanMetric::travel)) return nullptr;
+  return with_config_errors([&] { return std::make_shared<const TravelMap>(load_maze2d(*data).observations); });
+}
 
 std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer) {
   check_normalizer(trained);
@@ -121,7 +121,7 @@ std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver o
                                   trained.weights.string(), enum_name(network->latent_init)));
   return with_config_errors([&] {
     const PlannerModel model{*trained.model, trained.diffusion, trained.spec, trained.config.sampling,
-                             travel_map(config, *maze2d_source(trained.config.data))};
+                             trained.travel ? trained.travel : load_travel_map(trained)};
     return make_planner(config, model, std::move(observer));
   });
 }

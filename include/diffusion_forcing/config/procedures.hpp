@@ -14,6 +14,7 @@
 namespace df {
 
 class CausalModel;
+class TravelMap;
 
 struct TrainOptions {
   std::filesystem::path out;        // run folder; empty: runs/<name>
@@ -45,6 +46,7 @@ struct TrainedModel {
   Diffusion diffusion;
   std::shared_ptr<CausalModel> model;  // on `device`, in evaluation mode
   std::filesystem::path weights;       // file read
+  std::shared_ptr<const TravelMap> travel = {};  // kept by who makes several planners: load_travel_map()
 };
 // checkpoint: a run folder (its newest checkpoint), a step folder or a .safetensors file. The config is `config`, or else config.yaml in one of the
 // parent folders, with `overrides` as load_experiment() takes them. Averaged weights where there are any, unless `raw`. The data itself is not
@@ -52,8 +54,11 @@ struct TrainedModel {
 TrainedModel load_trained(const std::filesystem::path& checkpoint, const std::filesystem::path& config, const std::string& device,
                           bool raw = false, const std::vector<std::string>& overrides = {});
 
+// The ways of the experiment's data, read or generated, where its `planning` measures along them; null elsewhere.
+std::shared_ptr<const TravelMap> load_travel_map(const TrainedModel& trained);
+
 // The policy of a trained model, as its experiment's `planning` says, or the data's usual one where that is absent. `trained` must outlive it.
-// Throws ConfigError for models that do not plan.
+// Loads the map of ways that it needs, unless `trained` has one. Throws ConfigError for models that do not plan.
 std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer = {});
 
 }  // namespace df
