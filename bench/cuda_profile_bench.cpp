@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which CUDA kernels the time of a U-Net's training goes to: forward and backward of a few tokens, run one operator at a time.
+// Which CUDA kernels the time of a U-Net goes to, run one operator at a time: forward and backward of a few tokens, or (0 tokens) one
+// denoise call without gradients.
 //   bench_cuda_profile [dmlab | video] [tokens] [batch]
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 
 #include "core/autocast.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "kernel_profile.hpp"
@@ -35,11 +37,19 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
   std::vector<Tensor> parameters;
   for (const auto& parameter : model->parameters()) parameters.push_back(parameter);
   const auto options = at::TensorOptions(at::kFloat).device(on.device());
-  const auto x = at::randn({batch, tokens, 12, 64, 64}, options), k = at::randint(1, 1000, {batch, tokens}, options.dtype(at::kLong));
+  const bool call = tokens == 0;
+  const Shape cells = call ? Shape{batch} : Shape{batch, tokens};
+  const auto x = at::randn(shape(cells, model->token_shape()), options), k = at::randint(1, 1000, cells, options.dtype(at::kLong));
+  const Autocast autocast(on.device().type(), call, call);
   const auto step = [&] {
+    if (call) {
+      const at::NoGradGuard no_grad;
+      model->step(x, k, {}, model->initial_latent(batch, {}));
+      return;
+    }
     Tensor loss;
     {
-      const Autocast autocast(on.device().type(), true, true);
+      const Autocast mixed(on.device().type(), true, true);
       loss = (model->unroll(x, k, {}, model->initial_latent(batch, {})).prediction - x).square().mean();
     }
     torch::autograd::grad({loss}, parameters, {}, false, false, true);
@@ -53,9 +63,10 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
     total += kernel.ms;
     calls += kernel.calls;
   }
-  const auto per_token = static_cast<double>(tokens);
-  fmt::print("{}: {:.3f} ms of kernels a token, {} kernels a token\n", network, total / per_token, calls / tokens);
-  for (size_t i = 0; i < std::min<size_t>(kernels.size(), 32); ++i)
+  const auto per_token = static_cast<double>(std::max<int64_t>(1, tokens));
+  fmt::print("{}, batch {}: {:.3f} ms of kernels a {}, {} kernels\n", network, batch, total / per_token, call ? "call" : "token",
+             calls / std::max<int64_t>(1, tokens));
+  for (size_t i = 0; i < std::min<size_t>(kernels.size(), 40); ++i)
     fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", kernels[i].ms / per_token, static_cast<double>(kernels[i].calls) / per_token,
                kernels[i].name.substr(0, 170));
   return 0;
