@@ -2,8 +2,8 @@
 // What a device makes of the two U-Nets: seconds of a denoise call, of a training step and of a rollout, beside the least that its
 // arithmetic allows, and how far bfloat16 is from float32. One JSON object a line.
 //   bench_device [device] [seconds per measurement] ["denoise training fp32 rollout", or some of these words]
-// Further words: `long` rolls 1000 frames out, autoregressively as well; `curve` trains 500 steps in both precisions; `memory` takes steps
-// of 36 tokens x 32 with and without recomputation.
+// With the name of a network, `dmlab_20m` or `video_10m`, that one alone. Further words: `long` rolls 1000 frames out, autoregressively as
+// well; `curve` trains 500 steps in both precisions; `memory` takes steps of 36 tokens x 32 with and without recomputation.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -223,7 +223,9 @@ int run(int argc, char** argv) {
   const std::string only = argc > 3 ? argv[3] : "denoise training fp32 rollout";
   const auto wanted = [&](const char* work) { return only.find(work) != std::string::npos; };
   fmt::print("{{\"device\": \"{}\"}}\n", on.description());
+  const bool named = wanted("dmlab_20m") || wanted("video_10m");
   for (const Network& network : networks()) {
+    if (named && !wanted(network.name)) continue;
     if (wanted("denoise")) denoise_calls(on, network, seconds);
     const auto precisions = [&](const char* both) {
       return wanted(both) ? std::vector{Precision::bf16, Precision::fp32} : std::vector{Precision::bf16};

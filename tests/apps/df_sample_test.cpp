@@ -23,6 +23,8 @@ TEST_F(Programs, SamplesAreTheSameForTheSameSeed) {
   const auto a = read_npz(path("a.npz"), "video");
   EXPECT_EQ(a.sizes(), (at::IntArrayRef{2, 7, 16, 16, 3}));
   EXPECT_FALSE(at::equal(a, read_npz(path("c.npz"), "video")));
+  sample("bf16.npz", "--sequences 2 --seed 3 --precision bf16");
+  EXPECT_FALSE(at::equal(a, read_npz(path("bf16.npz"), "video")));
   sample("d.npz", "--context 2 --truth --schedule pyramid");
   const auto d = read_npz(path("d.npz"));
   EXPECT_EQ(d.at("video").sizes(), (at::IntArrayRef{1, 9, 16, 16, 3}));
@@ -41,6 +43,9 @@ TEST_F(Programs, SampleSaysWhatItCannotDo) {
   EXPECT_EQ(run("df-sample", start + path("x.mp4") + " --steps 21").code, 2);
   EXPECT_EQ(run("df-sample", start + path("x.mp4") + " --actions a.csv").code, 2);
   EXPECT_EQ(run("df-sample", start + path("x.xyz")).code, 1);
+  const auto half = run("df-sample", start + path("x.mp4") + " --precision fp16");
+  EXPECT_EQ(half.code, 1);
+  EXPECT_NE(half.out.find("--precision: unknown value 'fp16'; expected one of: fp32, bf16"), std::string::npos) << half.out;
   // One bit of the weights.
   const fs::path weights = path("run/checkpoints/step_1/ema.safetensors");
   std::string bytes = read_file(weights);
