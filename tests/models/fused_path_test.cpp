@@ -78,8 +78,10 @@ class PlainKernels : public FusedKernels {
   }
   // The input with the tensors of `all`, where there are any, in place of its own.
   static Tensor norm(const Tensors& all, const GroupNormInput& in) {
-    if (all.empty()) return ops::plain::group_norm_silu(in.x, {in.gain, in.shift, in.x_bias, in.residual_bias}, in.groups, in.residual);
-    return ops::plain::group_norm_silu(all[0], {all[1], all[2], all[3], all[4]}, in.groups, in.residual);
+    const Tensor& x = all.empty() ? in.x : all[0];
+    const ops::NormVectors own{in.gain, in.shift, in.x_bias, in.residual_bias};
+    const ops::NormVectors vectors = all.empty() ? own : ops::NormVectors{all[1], all[2], all[3], all[4]};
+    return ops::plain::group_norm(x, vectors, in.groups, in.activation, in.residual).to(x.scalar_type());
   }
 };
 
