@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What a device makes of the two U-Nets: seconds of a denoise call, of a training step and of a rollout, beside the least that its
+// What a device makes of the U-Nets: seconds of a denoise call, of a training step and of a rollout, beside the least that its
 // arithmetic allows, and how far bfloat16 is from float32. One JSON object a line.
 //   bench_device [device] [seconds per measurement] ["denoise training fp32 rollout", or some of these words]
-// With the name of a network, `dmlab_20m` or `video_10m`, that one alone. Further words: `long` rolls 1000 frames out, autoregressively as
-// well; `curve` trains 500 steps in both precisions; `memory` takes steps of 36 tokens x 32 with and without recomputation.
+// With the name of a network, `dmlab_20m` or `video_10m`, that one alone. Further words: `diffuser` takes training steps of 256 windows of
+// maze2d-medium and denoises as many as the planner does; `long` rolls 1000 frames out, autoregressively as well; `curve` trains 500 steps
+// in both precisions; `memory` takes steps of 36 tokens x 32 with and without recomputation.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -33,22 +34,24 @@ namespace {
 
 struct Network {
   const char* name;
-  UnetGruConfig model;
+  ModelConfig model;
   TokenSpec token;
   Space output;
   double gflop;  // of one cell, forward
 };
 
 std::vector<Network> networks() {
-  Network dmlab{"dmlab_20m", {}, {{12, 64, 64}, 0, {}, 4}, Space::v, 8.98};
-  Network video{"video_10m", {}, {{12, 64, 64}, 0, {}, 4}, Space::x0, 3.48};
-  video.model.width = 64;
-  video.model.latent = 32;
-  video.model.multipliers = {1, 2, 4};
-  video.model.attention = {Attention::none, Attention::full, Attention::full};
-  video.model.patch = 2;
-  return {dmlab, video};
+  UnetGruConfig video;
+  video.width = 64;
+  video.latent = 32;
+  video.multipliers = {1, 2, 4};
+  video.attention = {Attention::none, Attention::full, Attention::full};
+  video.patch = 2;
+  return {{"dmlab_20m", UnetGruConfig{}, {{12, 64, 64}, 0, {}, 4}, Space::v, 8.98},
+          {"video_10m", video, {{12, 64, 64}, 0, {}, 4}, Space::x0, 3.48}};
 }
+
+Network diffuser() { return {"diffuser", TemporalUnetConfig{}, {{256, 6}, 8, {}, 256}, Space::x0, 0.514}; }
 
 // Median seconds of one call of `work`, of calls in groups of five.
 double measure(const Accelerator& on, double seconds, const std::function<void()>& work) {
@@ -81,11 +84,12 @@ void denoise_calls(const Accelerator& on, const Network& network, double seconds
     const auto x = at::randn(shape({batch}, model->token_shape()), generator, options),
                z = at::randn(shape({batch}, model->latent_shape()), generator, options);
     const auto k = at::randint(1, 1000, {batch}, generator, options.dtype(at::kLong));
-    const auto exact = model->step(x, k, {}, z);
+    const auto c = model->condition_dim() > 0 ? at::randn({batch, model->condition_dim()}, generator, options) : Tensor();
+    const auto exact = model->step(x, k, c, z);
     TokenOutput output;
     const Autocast autocast(on.device().type(), true, true);
-    const auto graph = on.capture([&] { output = model->step(x, k, {}, z); });
-    const double time = measure(on, seconds, [&] { graph ? graph->replay() : void(output = model->step(x, k, {}, z)); });
+    const auto graph = on.capture([&] { output = model->step(x, k, c, z); });
+    const double time = measure(on, seconds, [&] { graph ? graph->replay() : void(output = model->step(x, k, c, z)); });
     fmt::print(
         "{{\"work\": \"denoise call\", \"network\": \"{}\", \"batch\": {}, \"ms\": {:.3f}, \"tflops\": {:.1f}, \"bf16_against_fp32\": "
         "{:.2e}, "
@@ -134,7 +138,7 @@ Training make_training(const Accelerator& on, const Network& network, const Sett
     return std::vector<Tensor>{draw.k, draw.eps};
   };
   objective.loss = [m = t.model, d = t.diffusion, f = network.token.frame_stack](const Batch& b, const std::vector<Tensor>& draws) {
-    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, {}, {}, m->initial_latent(b.x.size(0), {})},
+    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, b.c, {}, m->initial_latent(b.x.size(0), {})},
                                   {draws[0], draws[1]})
         .loss;
   };
@@ -169,8 +173,8 @@ void training_step(const Accelerator& on, const Network& network, const Setting&
   const Run run = train(on, network, setting);
   fmt::print(
       "{{\"work\": \"training step, {} tokens x {}\", \"network\": \"{}\", \"precision\": \"{}\", \"recompute\": {}, \"ms\": {:.2f}, "
-      "\"tflops\": {:.1f}, \"peak_gib\": {:.1f}, \"steps\": {}, \"losses\": [{:.5f}]}}\n",
-      setting.tokens, setting.batch, network.name, enum_name(setting.precision), setting.recompute, run.step * 1e3,
+      "\"steps_a_second\": {:.1f}, \"tflops\": {:.1f}, \"peak_gib\": {:.1f}, \"steps\": {}, \"losses\": [{:.5f}]}}\n",
+      setting.tokens, setting.batch, network.name, enum_name(setting.precision), setting.recompute, run.step * 1e3, 1 / run.step,
       3 * network.gflop * static_cast<double>(setting.tokens * setting.batch) / run.step * 1e-3,
       static_cast<double>(on.peak_memory_bytes()) / (1 << 30), setting.steps, fmt::join(run.losses, ", "));
   std::fflush(stdout);
@@ -235,6 +239,11 @@ int run(int argc, char** argv) {
     if (wanted("curve"))
       for (const auto precision : precisions("curve")) training_step(on, network, {.precision = precision, .steps = 500});
     if (wanted("rollout") || wanted("long")) rollouts(on, network, wanted("long"));
+  }
+  if (wanted("diffuser")) {
+    denoise_calls(on, diffuser(), seconds);
+    for (const auto precision : {Precision::bf16, Precision::fp32})
+      training_step(on, diffuser(), {.precision = precision, .tokens = 1, .batch = 256, .steps = 400});
   }
   if (wanted("memory"))  // the peak is that of the process so far
     for (const bool recompute : {true, false}) training_step(on, networks()[0], {.tokens = 36, .steps = 12, .recompute = recompute});

@@ -20,6 +20,7 @@ class NoiseData final : public Dataset {
   Batch get(int64_t index, int64_t) const override {
     Batch batch;
     batch.x = x_[index];
+    if (spec_.token.condition_dim > 0) batch.c = seeded_normal({spec_.tokens, spec_.token.condition_dim}, 10);
     return batch;
   }
   std::string describe() const override { return "noise"; }

@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/activation.hpp"
+
 namespace df {
 
 using at::Tensor;
 
-// silu(group_norm(x + x_bias) * gain + shift) + residual + residual_bias, for x [N, C, H, W]. Vectors are float32 [N, C], a row for each
-// image; rows may be any distance apart, 0 where images share one.
+// activation(group_norm(x + x_bias) * gain + shift) + residual + residual_bias, for x [N, C, H, W]. Vectors are float32 [N, C], a row for
+// each image; rows may be any distance apart, 0 where images share one.
 struct GroupNormInput {
   Tensor x;              // channels last, float32 or bfloat16, C divisible by 8
   Tensor gain, shift;    // of the norm and of what modulates it
@@ -22,6 +24,7 @@ struct GroupNormInput {
   Tensor residual_bias;  // or undefined: 0
   int64_t groups;
   double eps;
+  Activation activation = Activation::silu;
   bool at_once = true;  // in one kernel each way where that is faster, rather than in two
 };
 struct GroupNormOutput {

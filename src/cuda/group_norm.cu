@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Group normalisation, FiLM, SiLU and the residual sum, for pixels x channels images. An image is cut into chunks of pixels, one
+// Group normalisation, FiLM, activation and the residual sum, for pixels x channels images. An image is cut into chunks of pixels, one
 // block each; per-channel sums of a chunk are written out and added up by the blocks of the next kernel, in a fixed order, so
 // that results are reproducible and one image alone still fills the device.
 #include "cuda/group_norm.cuh"
@@ -68,7 +68,7 @@ __device__ void total_chunks(const float* partial, float* totals, int n, int cha
   __syncthreads();
 }
 
-template <class T>
+template <class T, Activation A>
 __global__ void __launch_bounds__(threads)
     apply_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* residual, const float* partial, float* stats, T* y) {
   extern __shared__ float shared[];
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(threads)
     const size_t at = base + static_cast<size_t>(pixel) * s.channels;
     auto v = load(x + at);
 #pragma unroll
-    for (int i = 0; i < V; ++i) v.value[i] = silu(scale[i] * v.value[i] + shift[i]) + more[i];
+    for (int i = 0; i < V; ++i) v.value[i] = activated<A>(scale[i] * v.value[i] + shift[i]) + more[i];
     if (residual) {
       const auto r = load(residual + at);
 #pragma unroll
@@ -120,8 +120,8 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// Per channel: sums of d = dy silu'(u), of d (x - mean) and of dy.
-template <class T>
+// Per channel: sums of d = dy activation'(u), of d (x - mean) and of dy.
+template <class T, Activation A>
 __global__ void __launch_bounds__(threads)
     backward_sums_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* dy, const float* stats, float* partial) {
   extern __shared__ float scratch[];
@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(threads)
     const auto vx = load(x + at), vd = load(dy + at);
 #pragma unroll
     for (int i = 0; i < V; ++i) {
-      const float d = vd.value[i] * silu_slope(scale[i] * vx.value[i] + shift[i]);
+      const float d = vd.value[i] * activation_slope<A>(scale[i] * vx.value[i] + shift[i]);
       sums[0][i] += d;
       sums[1][i] += d * (vx.value[i] + offset[i]);
       sums[2][i] += vd.value[i];
@@ -155,10 +155,9 @@ __global__ void __launch_bounds__(threads)
 
 // dx = (gain d - mean(gain d) - xhat mean(gain d xhat)) / deviation, the means over the group; and the gradients of everything that
 // has one value a channel, for each image.
-template <class T>
-__global__ void __launch_bounds__(threads)
-    backward_apply_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* dy, const float* stats, const float* partial, T* dx,
-                          float* dvectors) {
+template <class T, Activation A>
+__global__ void __launch_bounds__(threads) backward_apply_kernel(GroupNormShape s, GroupNormParameters p, const T* x, const T* dy,
+                                                                 const float* stats, const float* partial, T* dx, float* dvectors) {
   extern __shared__ float shared[];
   float* totals = shared;                  // [3][C]
   float* means = shared + 3 * s.channels;  // [G][2]
@@ -182,7 +181,8 @@ __global__ void __launch_bounds__(threads)
     for (int c = threadIdx.x; c < s.channels; c += blockDim.x) {
       const int g = c / per_group;
       write_gradients(channel_at(s, p, n, c, moments), moments[2 * g], sum_d[c], sum_dx[c], sum_dy[c], sums_of(s, stats, n)[c], s.pixels,
-                      means[2 * g], means[2 * g + 1], dvectors + static_cast<size_t>(n) * s.channels + c, static_cast<size_t>(s.images) * s.channels);
+                      means[2 * g], means[2 * g + 1], dvectors + static_cast<size_t>(n) * s.channels + c,
+                      static_cast<size_t>(s.images) * s.channels);
     }
   }
   const int columns = s.channels / V, rows = blockDim.x / columns, column = threadIdx.x % columns;
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(threads)
     Vector<T> out;
 #pragma unroll
     for (int i = 0; i < V; ++i)
-      out.value[i] = by_d[i] * vd.value[i] * silu_slope(scale[i] * vx.value[i] + shift[i]) + by_x[i] * vx.value[i] + constant[i];
+      out.value[i] = by_d[i] * vd.value[i] * activation_slope<A>(scale[i] * vx.value[i] + shift[i]) + by_x[i] * vx.value[i] + constant[i];
     store(dx + at, out);
   }
 }
@@ -224,29 +224,31 @@ size_t scratch(const GroupNormShape& s) {
 
 }  // namespace
 
-template <class T>
+template <class T, Activation A>
 void group_norm(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* residual, float* partial, float* stats, T* y,
                 cudaStream_t stream) {
   const dim3 grid(s.chunks, s.images);
   sums_kernel<T><<<grid, block<T>(s), scratch<T>(s), stream>>>(s, x, partial);
-  apply_kernel<T><<<grid, block<T>(s), (2 * s.channels + 2 * s.groups) * sizeof(float), stream>>>(s, p, x, residual, partial, stats, y);
+  apply_kernel<T, A><<<grid, block<T>(s), (2 * s.channels + 2 * s.groups) * sizeof(float), stream>>>(s, p, x, residual, partial, stats, y);
 }
 
-template <class T>
+template <class T, Activation A>
 void group_norm_backward(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* dy, const float* stats, float* partial,
                          T* dx, float* dvectors, cudaStream_t stream) {
   const dim3 grid(s.chunks, s.images);
-  backward_sums_kernel<T><<<grid, block<T>(s), scratch<T>(s), stream>>>(s, p, x, dy, stats, partial);
-  backward_apply_kernel<T>
+  backward_sums_kernel<T, A><<<grid, block<T>(s), scratch<T>(s), stream>>>(s, p, x, dy, stats, partial);
+  backward_apply_kernel<T, A>
       <<<grid, block<T>(s), (3 * s.channels + 2 * s.groups) * sizeof(float), stream>>>(s, p, x, dy, stats, partial, dx, dvectors);
 }
 
-#define DF_INSTANCES(T)                                                                                                                   \
-  template void group_norm<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, float*, float*, T*, cudaStream_t);   \
-  template void group_norm_backward<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, const float*, float*, T*, \
-                                       float*, cudaStream_t);
-DF_INSTANCES(float)
-DF_INSTANCES(__nv_bfloat16)
+#define DF_INSTANCES(T, A)                                                                                                                 \
+  template void group_norm<T, A>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, float*, float*, T*, cudaStream_t); \
+  template void group_norm_backward<T, A>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, const float*, float*, T*, \
+                                          float*, cudaStream_t);
+DF_INSTANCES(float, Activation::silu)
+DF_INSTANCES(float, Activation::mish)
+DF_INSTANCES(__nv_bfloat16, Activation::silu)
+DF_INSTANCES(__nv_bfloat16, Activation::mish)
 #undef DF_INSTANCES
 
 }  // namespace df::cuda

@@ -137,7 +137,7 @@ __device__ void each_group(int channels, int per_group, A&& first, B&& second, T
   __syncthreads();
 }
 
-template <class T, int P>
+template <class T, Activation A, int P>
 __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
     forward_kernel(GroupNormShape s, Tile tile, GroupNormParameters p, const T* x, const T* residual, float* stats, T* y) {
   constexpr int V = Vector<T>::size;
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
     if (place.has(i)) {
       auto v = unpack<T>(values[i]);
 #pragma unroll
-      for (int j = 0; j < V; ++j) v.value[j] = silu(a[j] * v.value[j] + b[j]) + added[j];
+      for (int j = 0; j < V; ++j) v.value[j] = activated<A>(a[j] * v.value[j] + b[j]) + added[j];
       if (residual) {
         const auto r = unpack<T>(rest[i]);
 #pragma unroll
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
   shared.finish(tile);
 }
 
-template <class T, int P>
+template <class T, Activation A, int P>
 __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
     backward_kernel(GroupNormShape s, Tile tile, GroupNormParameters p, const T* x, const T* dy, const float* stats, T* dx,
                     float* dvectors) {
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
       const auto v = unpack<T>(values[i]), dv = unpack<T>(upstream[i]);
 #pragma unroll
       for (int j = 0; j < V; ++j) {
-        const float d = dv.value[j] * silu_slope(a[j] * v.value[j] + b[j]);
+        const float d = dv.value[j] * activation_slope<A>(a[j] * v.value[j] + b[j]);
         sums[0][j] += d;
         sums[1][j] += d * (v.value[j] + centre[j]);
         sums[2][j] += dv.value[j];
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
       Vector<T> out;
 #pragma unroll
       for (int j = 0; j < V; ++j)
-        out.value[j] = a[j] * dv.value[j] * silu_slope(a[j] * v.value[j] + b[j]) + slope[j] * v.value[j] + level[j];
+        out.value[j] = a[j] * dv.value[j] * activation_slope<A>(a[j] * v.value[j] + b[j]) + slope[j] * v.value[j] + level[j];
       store(dx + place.at(i), out);
     }
   shared.finish(tile);
@@ -335,36 +335,39 @@ bool group_norm_fits(const GroupNormShape& s) {
   return tile_of<T>(s).vectors > 0;
 }
 
-template <class T>
+template <class T, Activation A>
 cudaError_t group_norm_at_once(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* residual, float* stats, T* y,
                                cudaStream_t stream) {
   const Tile tile = tile_of<T>(s);
-  const auto kernel = tile.vectors <= 1   ? forward_kernel<T, 1>
-                      : tile.vectors <= 2 ? forward_kernel<T, 2>
-                      : tile.vectors <= 4 ? forward_kernel<T, 4>
-                                          : forward_kernel<T, most_vectors>;
+  const auto kernel = tile.vectors <= 1   ? forward_kernel<T, A, 1>
+                      : tile.vectors <= 2 ? forward_kernel<T, A, 2>
+                      : tile.vectors <= 4 ? forward_kernel<T, A, 4>
+                                          : forward_kernel<T, A, most_vectors>;
   return launch(kernel, s, tile, stream, p, x, residual, stats, y);
 }
 
-template <class T>
+template <class T, Activation A>
 cudaError_t group_norm_backward_at_once(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* dy, const float* stats,
                                         T* dx, float* dvectors, cudaStream_t stream) {
   const Tile tile = tile_of<T>(s);
-  const auto kernel = tile.vectors <= 1   ? backward_kernel<T, 1>
-                      : tile.vectors <= 2 ? backward_kernel<T, 2>
-                      : tile.vectors <= 4 ? backward_kernel<T, 4>
-                                          : backward_kernel<T, most_vectors>;
+  const auto kernel = tile.vectors <= 1   ? backward_kernel<T, A, 1>
+                      : tile.vectors <= 2 ? backward_kernel<T, A, 2>
+                      : tile.vectors <= 4 ? backward_kernel<T, A, 4>
+                                          : backward_kernel<T, A, most_vectors>;
   return launch(kernel, s, tile, stream, p, x, dy, stats, dx, dvectors);
 }
 
-#define DF_INSTANCES(T)                                                                                                                    \
-  template bool group_norm_fits<T>(const GroupNormShape&);                                                                                 \
-  template cudaError_t group_norm_at_once<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, float*, T*,            \
-                                             cudaStream_t);                                                                                \
-  template cudaError_t group_norm_backward_at_once<T>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, const float*, \
-                                                      T*, float*, cudaStream_t);
-DF_INSTANCES(float)
-DF_INSTANCES(__nv_bfloat16)
+#define DF_INSTANCES(T, A)                                                                                                         \
+  template cudaError_t group_norm_at_once<T, A>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*, float*, T*, \
+                                                cudaStream_t);                                                                     \
+  template cudaError_t group_norm_backward_at_once<T, A>(const GroupNormShape&, const GroupNormParameters&, const T*, const T*,    \
+                                                         const float*, T*, float*, cudaStream_t);
+DF_INSTANCES(float, Activation::silu)
+DF_INSTANCES(float, Activation::mish)
+DF_INSTANCES(__nv_bfloat16, Activation::silu)
+DF_INSTANCES(__nv_bfloat16, Activation::mish)
 #undef DF_INSTANCES
+template bool group_norm_fits<float>(const GroupNormShape&);
+template bool group_norm_fits<__nv_bfloat16>(const GroupNormShape&);
 
 }  // namespace df::cuda

@@ -8,6 +8,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
@@ -42,6 +43,17 @@ void with_type(const Tensor& x, F&& f) {
     f(bf16());
   else
     f(float());
+}
+
+// Calls f with a value of the element type and the activation as a constant.
+template <class F>
+void with_type_and_activation(const GroupNormInput& in, F&& f) {
+  with_type(in.x, [&](auto type) {
+    if (in.activation == Activation::mish)
+      f(type, std::integral_constant<Activation, Activation::mish>());
+    else
+      f(type, std::integral_constant<Activation, Activation::silu>());
+  });
 }
 
 cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
@@ -115,16 +127,17 @@ class CudaKernels final : public FusedKernels {
     const c10::cuda::CUDAGuard guard(in.x.device());
     const auto s = shape_of(in);
     GroupNormOutput out{like(in.x), float_empty(in.x, {s.images, 2 * s.groups + s.channels})};
-    with_type(in.x, [&](auto type) {
+    with_type_and_activation(in, [&](auto type, auto activation) {
       using T = decltype(type);
+      constexpr Activation A = activation;
       if (at_once<T>(in, s)) {
-        C10_CUDA_CHECK(cuda::group_norm_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual),
-                                                   elements_of<float>(out.stats), elements_of<T>(out.y), stream()));
+        C10_CUDA_CHECK((cuda::group_norm_at_once<T, A>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual),
+                                                       elements_of<float>(out.stats), elements_of<T>(out.y), stream())));
         return;
       }
       auto partial = float_empty(in.x, {s.images, s.chunks, 2, s.channels});
-      cuda::group_norm<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual), elements_of<float>(partial),
-                          elements_of<float>(out.stats), elements_of<T>(out.y), stream());
+      cuda::group_norm<T, A>(s, parameters_of(in), elements<T>(in.x), elements<T>(in.residual), elements_of<float>(partial),
+                             elements_of<float>(out.stats), elements_of<T>(out.y), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return out;
@@ -136,16 +149,17 @@ class CudaKernels final : public FusedKernels {
     GroupNormGradient out;
     out.x = like(in.x);
     auto vectors = float_empty(in.x, {4, s.images, s.channels});
-    with_type(in.x, [&](auto type) {
+    with_type_and_activation(in, [&](auto type, auto activation) {
       using T = decltype(type);
+      constexpr Activation A = activation;
       if (at_once<T>(in, s)) {
-        C10_CUDA_CHECK(cuda::group_norm_backward_at_once<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats),
-                                                            elements_of<T>(out.x), elements_of<float>(vectors), stream()));
+        C10_CUDA_CHECK((cuda::group_norm_backward_at_once<T, A>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats),
+                                                                elements_of<T>(out.x), elements_of<float>(vectors), stream())));
         return;
       }
       auto partial = float_empty(in.x, {s.images, s.chunks, 3, s.channels});
-      cuda::group_norm_backward<T>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
-                                   elements_of<T>(out.x), elements_of<float>(vectors), stream());
+      cuda::group_norm_backward<T, A>(s, parameters_of(in), elements<T>(in.x), elements<T>(dy), floats(stats), elements_of<float>(partial),
+                                      elements_of<T>(out.x), elements_of<float>(vectors), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     out.gain = vectors[0];

@@ -33,10 +33,11 @@ Tensor ResnetBlock::operator()(const Tensor& x, const ImageRows& rows) const {
   const auto vectors = [&](const GroupNorm& norm, const Tensor& x_bias, const Tensor& residual_bias) {
     return ops::NormVectors{rows.of(norm.weight()), rows.of(norm.bias()), x_bias, residual_bias};
   };
-  const Tensor h = ops::group_norm_silu(proj1_->without_bias(x), vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, {});
+  const Tensor h =
+      ops::group_norm(proj1_->without_bias(x), vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, Activation::silu, {});
   const Tensor residual = res_conv_ ? res_conv_->without_bias(x) : x, residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
-  return ops::group_norm_silu(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
-                              residual);
+  return ops::group_norm(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
+                         Activation::silu, residual);
 }
 
 LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {

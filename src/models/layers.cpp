@@ -18,6 +18,13 @@ Tensor ImageRows::of(const Tensor& parameter) const {
   return found == rows_.end() ? Tensor() : found->second;
 }
 
+void ImageRows::add(const std::vector<Tensor>& parameters, const Tensor& all) {
+  std::vector<int64_t> sizes;
+  for (const Tensor& parameter : parameters) sizes.push_back(parameter.numel());
+  const auto parts = all.split_with_sizes(sizes, 1);
+  for (size_t i = 0; i < parts.size(); ++i) add(parameters[i], parts[i]);
+}
+
 Linear::Linear(int64_t in, int64_t out, at::Generator generator) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
   weight_ = register_parameter("weight", uniform_weight({out, in}, bound, generator));
@@ -26,39 +33,37 @@ Linear::Linear(int64_t in, int64_t out, at::Generator generator) {
 
 Tensor Linear::operator()(const Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator) : padding_(kernel / 2) {
-  const double bound = 1.0 / std::sqrt(static_cast<double>(in * kernel * kernel));
-  weight_ = register_parameter("weight", uniform_weight({out, in, kernel, kernel}, bound, generator));
-  if (bias) bias_ = register_parameter("bias", uniform_weight({out}, bound, generator));
+Convolution::Convolution(at::IntArrayRef sizes, bool bias, at::Generator generator) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(c10::multiply_integers(sizes.slice(1))));
+  weight_ = register_parameter("weight", uniform_weight(sizes, bound, generator));
+  if (bias) bias_ = register_parameter("bias", uniform_weight({sizes[0]}, bound, generator));
 }
 
-Tensor Conv2d::operator()(const Tensor& x) const { return at::conv2d(x, weight_, bias_, 1, padding_); }
-
-Tensor Conv2d::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
+Tensor Convolution::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
   const Tensor bias = rows.of(bias_);
   if (bias.defined()) return ops::add_bias(without_bias(x), bias, residual);
   const Tensor y = (*this)(x);
   return residual.defined() ? residual + y : y;
 }
 
-void Conv2d::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+void Convolution::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Module::to(device, dtype, non_blocking);
   arrange();
 }
-void Conv2d::to(torch::Device device, bool non_blocking) {
+void Convolution::to(torch::Device device, bool non_blocking) {
   Module::to(device, non_blocking);
   arrange();
 }
-void Conv2d::arrange() {
-  if (ops::fused(weight_.device())) weight_.set_data(weight_.detach().contiguous(at::MemoryFormat::ChannelsLast));
+void Convolution::arrange() {
+  if (ops::fused(weight_.device())) weight_.set_data(weight_.detach().movedim(1, -1).contiguous().movedim(-1, 1));
 }
 
-Unbiased Conv2d::unbiased(const Tensor& x) const {
+Unbiased Convolution::unbiased(const Tensor& x) const {
   if (ops::fused(x.device())) return {without_bias(x), bias_};
   return {(*this)(x), {}};
 }
 
-Tensor Conv2d::without_bias(const Tensor& x) const { return at::conv2d(x, weight_, {}, 1, padding_); }
+Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return at::conv2d(x, weight(), bias, 1, padding_); }
 
 GroupNorm::GroupNorm(int64_t channels) {
   weight_ = register_parameter("weight", at::ones({channels}));

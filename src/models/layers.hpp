@@ -11,6 +11,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "diffusion_forcing/core/tensor.hpp"
 
@@ -35,6 +36,8 @@ Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generat
 class ImageRows {
  public:
   void add(const Tensor& parameter, const Tensor& rows) { rows_.emplace(parameter.unsafeGetTensorImpl(), rows); }
+  // all: the rows of several parameters beside each other.
+  void add(const std::vector<Tensor>& parameters, const Tensor& all);
   // [N, n] for a parameter of n numbers; undefined where there are no rows of it.
   Tensor of(const Tensor& parameter) const;
 
@@ -58,24 +61,39 @@ struct Unbiased {
   Tensor x, bias;
 };
 
-// Stride 1, size kept.
-class Conv2d : public Module {
+// What convolutions of images have in common.
+class Convolution : public Module {
  public:
-  Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator);
-  Tensor operator()(const Tensor& x) const;  // [N, in, H, W] -> [N, out, H, W]
+  Tensor operator()(const Tensor& x) const { return convolve(x, bias_); }
   // With the rows of the bias, where there are any; plus the residual, which may be undefined.
   Tensor operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual = {}) const;
   // Leaves the bias to the next operator where that is faster.
   Unbiased unbiased(const Tensor& x) const;
-  Tensor without_bias(const Tensor& x) const;
+  Tensor without_bias(const Tensor& x) const { return convolve(x, {}); }
   const Tensor& bias() const { return bias_; }
   using Module::to;
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
   void to(torch::Device device, bool non_blocking = false) override;
 
+ protected:
+  // sizes: of the weight, output channels first.
+  Convolution(at::IntArrayRef sizes, bool bias, at::Generator generator);
+  virtual Tensor convolve(const Tensor& x, const Tensor& bias) const = 0;  // the bias may be undefined
+  const Tensor& weight() const { return weight_; }
+
  private:
   void arrange();  // the weight with channels innermost where the activations are, so that no call has to rearrange it
   Tensor weight_, bias_;
+};
+
+// Stride 1, size kept: [N, in, H, W] -> [N, out, H, W].
+class Conv2d : public Convolution {
+ public:
+  Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator)
+      : Convolution({out, in, kernel, kernel}, bias, std::move(generator)), padding_(kernel / 2) {}
+
+ private:
+  Tensor convolve(const Tensor& x, const Tensor& bias) const override;
   int64_t padding_;
 };
 

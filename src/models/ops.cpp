@@ -63,29 +63,31 @@ const FusedKernels* kernels_for(std::initializer_list<Tensor> matrices) {
 }
 
 struct GroupNorm : Function<GroupNorm> {
-  static GroupNormInput input(const variable_list& saved, int64_t groups) {
-    return {saved[0], saved[1], saved[2], saved[3], {}, saved[4], groups, group_eps};
+  static GroupNormInput input(const variable_list& saved, int64_t groups, Activation activation) {
+    return {saved[0], saved[1], saved[2], saved[3], {}, saved[4], groups, group_eps, activation};
   }
   static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& gain, const Optional& shift, const Optional& x_bias,
-                        const Optional& residual, const Optional& residual_bias, int64_t groups) {
+                        const Optional& residual, const Optional& residual_bias, int64_t groups, Activation activation) {
     const variable_list saved = {x, *gain, *shift, or_none(x_bias), or_none(residual_bias)};
-    auto in = input(saved, groups);
+    auto in = input(saved, groups, activation);
     in.residual = or_none(residual);
     const auto out = fused_kernels(x.device())->group_norm(in);
     auto all = saved;
     all.push_back(out.stats);
     context->save_for_backward(all);
     context->saved_data["groups"] = groups;
+    context->saved_data["activation"] = static_cast<int64_t>(activation);
     context->saved_data["residual"] = residual.has_value();
     return out.y;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
+    const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
+    const auto in = input(saved, context->saved_data["groups"].toInt(), activation);
     const Tensor dy = channels_last(upstream[0]);
-    const auto gradient =
-        fused_kernels(dy.device())->group_norm_backward(input(saved, context->saved_data["groups"].toInt()), saved[5], dy);
+    const auto gradient = fused_kernels(dy.device())->group_norm_backward(in, saved[5], dy);
     const Tensor residual = context->saved_data["residual"].toBool() ? dy : Tensor();
-    return {gradient.x, gradient.gain, gradient.shift, gradient.x_bias, residual, gradient.residual_bias, Tensor()};
+    return {gradient.x, gradient.gain, gradient.shift, gradient.x_bias, residual, gradient.residual_bias, Tensor(), Tensor()};
   }
 };
 
@@ -147,9 +149,10 @@ bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
 
 namespace plain {
 
-Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual) {
+Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
   const Tensor norm = at::group_norm(vectors.x_bias.defined() ? x + per_image(vectors.x_bias) : x, groups, {}, {}, group_eps);
-  Tensor y = at::silu(at::addcmul(per_image(vectors.shift), norm, per_image(vectors.gain)));
+  const Tensor u = at::addcmul(per_image(vectors.shift), norm, per_image(vectors.gain));
+  Tensor y = activation == Activation::silu ? at::silu(u) : at::mish(u);
   if (residual.defined()) y = y + residual;
   return vectors.residual_bias.defined() ? y + per_image(vectors.residual_bias) : y;
 }
@@ -236,11 +239,11 @@ void token_layers(const TokenLayers& network) {
 
 }  // namespace plain
 
-Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual) {
-  if (!kernels_for(x)) return plain::group_norm_silu(x, vectors, groups, residual);
+Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
+  if (!kernels_for(x)) return plain::group_norm(x, vectors, groups, activation, residual);
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
   return GroupNorm::apply(channels_last(x), image_vector(vectors.gain), image_vector(vectors.shift), image_vector(vectors.x_bias),
-                          optional(rest), image_vector(vectors.residual_bias), groups);
+                          optional(rest), image_vector(vectors.residual_bias), groups, activation);
 }
 
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "core/activation.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
 
 namespace df {
@@ -22,8 +23,8 @@ struct NormVectors {
   Tensor gain, shift;
   Tensor x_bias, residual_bias;  // may be undefined
 };
-// silu(group_norm(x + x_bias?) * gain + shift) + residual? + residual_bias?, x [N, C, H, W].
-Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
+// activation(group_norm(x + x_bias?) * gain + shift) + residual? + residual_bias?, x [N, C, H, W].
+Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual);
 
 // x + bias + residual?, x [N, C, H, W], bias [N, C], of whose gradient each image gives its own.
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
@@ -57,7 +58,7 @@ bool token_layers_fused(const TokenLayers& network);
 
 // The same as plain tensor operators: what the CPU runs, and the twins that the kernels are tested against.
 namespace plain {
-Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
+Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual);
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 Tensor upsample(const Tensor& x);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);

@@ -5,122 +5,29 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "models/layers.hpp"
+#include "models/ops.hpp"
 #include "models/recompute.hpp"
+#include "models/temporal_blocks.hpp"
 
 namespace df {
 
 namespace {
 
 using layers::add;
-using layers::Linear;
-using torch::nn::Module;
-
-class Conv1d : public Module {
- public:
-  Conv1d(int64_t in, int64_t out, int64_t kernel, int64_t stride, at::Generator generator) : stride_(stride), padding_(kernel / 2) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(in * kernel));
-    weight_ = register_parameter("weight", layers::uniform_weight({out, in, kernel}, bound, generator));
-    bias_ = register_parameter("bias", layers::uniform_weight({out}, bound, generator));
-  }
-  Tensor operator()(const Tensor& x) const {
-    return at::conv1d(x, weight_, bias_, stride_, padding_);
-  }  // [N, in, H] -> [N, out, H / stride]
-
- private:
-  Tensor weight_, bias_;
-  int64_t stride_, padding_;
-};
-
-// Twice the frames.
-class Upsample1d : public Module {
- public:
-  Upsample1d(int64_t channels, at::Generator generator) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(channels * kernel));
-    const auto conv = add<layers::Group>(*this, "conv");
-    weight_ = conv->register_parameter("weight", layers::uniform_weight({channels, channels, kernel}, bound, generator));
-    bias_ = conv->register_parameter("bias", layers::uniform_weight({channels}, bound, generator));
-  }
-  Tensor operator()(const Tensor& x) const { return at::conv_transpose1d(x, weight_, bias_, 2, 1); }
-
- private:
-  static constexpr int64_t kernel = 4;
-  Tensor weight_, bias_;
-};
-
-// Half the frames.
-class Downsample1d : public Module {
- public:
-  Downsample1d(int64_t channels, at::Generator generator) : conv_(add<Conv1d>(*this, "conv", channels, channels, 3, 2, generator)) {}
-  Tensor operator()(const Tensor& x) const { return (*conv_)(x); }
-
- private:
-  std::shared_ptr<Conv1d> conv_;
-};
-
-// Convolution, GroupNorm, Mish. Children "block.0" and "block.2": the authors have reshapes in between.
-class ConvBlock : public Module {
- public:
-  ConvBlock(int64_t in, int64_t out, int64_t kernel, at::Generator generator) {
-    const auto block = add<layers::Group>(*this, "block");
-    conv_ = add<Conv1d>(*block, "0", in, out, kernel, 1, generator);
-    const auto norm = add<layers::Group>(*block, "2");
-    scale_ = norm->register_parameter("weight", at::ones({out}));
-    shift_ = norm->register_parameter("bias", at::zeros({out}));
-  }
-  Tensor operator()(const Tensor& x) const { return at::mish(at::group_norm((*conv_)(x), layers::GroupNorm::groups, scale_, shift_)); }
-
- private:
-  std::shared_ptr<Conv1d> conv_;
-  Tensor scale_, shift_;
-};
-
-class ResidualTemporalBlock : public Module {
- public:
-  ResidualTemporalBlock(int64_t in, int64_t out, int64_t time, int64_t kernel, at::Generator generator) {
-    const auto blocks = add<layers::Group>(*this, "blocks");
-    first_ = add<ConvBlock>(*blocks, "0", in, out, kernel, generator);
-    second_ = add<ConvBlock>(*blocks, "1", out, out, kernel, generator);
-    time_ = add<Linear>(*add<layers::Group>(*this, "time_mlp"), "1", time, out, generator);
-    if (in != out) shortcut_ = add<Conv1d>(*this, "residual_conv", in, out, 1, 1, generator);
-  }
-  // x [N, in, H], t = Mish(time embedding) [N, time] -> [N, out, H]
-  Tensor operator()(const Tensor& x, const Tensor& t) const {
-    const Tensor h = (*first_)(x) + (*time_)(t).unsqueeze(-1);
-    return (*second_)(h) + (shortcut_ ? (*shortcut_)(x) : x);
-  }
-
- private:
-  std::shared_ptr<ConvBlock> first_, second_;
-  std::shared_ptr<Linear> time_;
-  std::shared_ptr<Conv1d> shortcut_;  // only where in != out
-};
+using layers::ConvBlock;
+using layers::ImageRows;
+using layers::Module;
+using layers::ResidualTemporalBlock;
 
 // Two residual blocks and, where the resolution changes, what changes it.
 struct Level {
   std::shared_ptr<ResidualTemporalBlock> first, second;
-  std::shared_ptr<Downsample1d> down;
-  std::shared_ptr<Upsample1d> up;
-};
-
-// Sinusoids of the authors' time index, Linear, Mish, Linear. Children "1" and "3" as there.
-class TimeEmbedding : public Module {
- public:
-  TimeEmbedding(int64_t dim, at::Generator generator)
-      : sinusoids_(add<layers::SinusoidalEmbedding>(*this, "0", dim)),
-        first_(add<Linear>(*this, "1", dim, 4 * dim, generator)),
-        second_(add<Linear>(*this, "3", 4 * dim, dim, generator)) {}
-  Tensor operator()(const Tensor& k) const { return (*second_)(at::mish((*first_)((*sinusoids_)(k)))); }  // int64 [N] -> [N, dim]
-
- private:
-  std::shared_ptr<layers::SinusoidalEmbedding> sinusoids_;
-  std::shared_ptr<Linear> first_, second_;
+  std::shared_ptr<layers::Convolution> resize;
 };
 
 class TemporalUnet final : public CausalModel {
@@ -133,24 +40,29 @@ class TemporalUnet final : public CausalModel {
     const auto block = [&](Module& parent, const std::string& name, int64_t in, int64_t out) {
       return add<ResidualTemporalBlock>(parent, name, in, out, config.dim, config.kernel, generator);
     };
-    time_ = add<TimeEmbedding>(*this, "time_mlp", config.dim, generator);
+    time_ = add<layers::TimeEmbedding>(*this, "time_mlp", config.dim, generator);
     const auto downs = add<layers::Group>(*this, "downs"), ups = add<layers::Group>(*this, "ups");
     for (size_t i = 0; i < levels; ++i) {
       const auto level = add<layers::Group>(*downs, std::to_string(i));
       const int64_t in = channels[i], out = channels[i + 1];
-      downs_.push_back({block(*level, "0", in, out), block(*level, "1", out, out), nullptr, nullptr});
-      if (i + 1 < levels) downs_.back().down = add<Downsample1d>(*level, "2", out, generator);
+      downs_.push_back({block(*level, "0", in, out), block(*level, "1", out, out), nullptr});
+      if (i + 1 < levels) downs_.back().resize = add<layers::Conv1d>(*add<layers::Group>(*level, "2"), "conv", out, out, 3, 2, generator);
     }
     first_middle_ = block(*this, "mid_block1", channels.back(), channels.back());
     second_middle_ = block(*this, "mid_block2", channels.back(), channels.back());
     for (size_t i = levels; i > 1; --i) {
       const auto level = add<layers::Group>(*ups, std::to_string(levels - i));
       const int64_t in = 2 * channels[i], out = channels[i - 1];
-      ups_.push_back({block(*level, "0", in, out), block(*level, "1", out, out), nullptr, add<Upsample1d>(*level, "2", out, generator)});
+      ups_.push_back({block(*level, "0", in, out), block(*level, "1", out, out), nullptr});
+      ups_.back().resize = add<layers::DoublingConv1d>(*add<layers::Group>(*level, "2"), "conv", out, generator);
     }
     const auto last = add<layers::Group>(*this, "final_conv");
     last_block_ = add<ConvBlock>(*last, "0", channels[1], channels[1], config.kernel, generator);
-    last_ = add<Conv1d>(*last, "1", channels[1], token_shape_[1], 1, 1, generator);
+    last_ = add<layers::Conv1d>(*last, "1", channels[1], token_shape_[1], 1, 1, generator);
+
+    for (const auto* side : {&downs_, &ups_})
+      for (const Level& level : *side) blocks_.insert(blocks_.end(), {level.first.get(), level.second.get()});
+    blocks_.insert(blocks_.end(), {first_middle_.get(), second_middle_.get()});
   }
 
   TokenOutput step(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
@@ -185,31 +97,57 @@ class TemporalUnet final : public CausalModel {
     return at::cat({fixed(0, 0), x.slice(1, 1, frames - 1), fixed(frames - 1, observation_)}, 1);
   }
 
-  Tensor denoise(const Tensor& x, const Tensor& k, const Tensor& c) const {
+  // What noise levels add in every residual block and, on a device with kernels, the vectors that images share.
+  ImageRows rows(const Tensor& k) const {
     const Tensor t = at::mish((*time_)(k));
-    Tensor h = conditioned(x, c).transpose(1, 2);  // [N, D, H]
+    std::vector<Tensor> weights, biases, shared;
+    for (const ResidualTemporalBlock* block : blocks_) {
+      weights.push_back(block->time().weight());
+      biases.push_back(block->time().bias());
+      block->vectors(shared);
+    }
+    const Tensor times = at::linear(t, at::cat(weights), at::cat(biases));
+    ImageRows rows;
+    if (!ops::fused(t.device())) {
+      rows.add(biases, times);
+      return rows;
+    }
+    for (const auto* side : {&downs_, &ups_})
+      for (const Level& level : *side)
+        if (level.resize) shared.push_back(level.resize->bias());
+    last_block_->vectors(shared);
+    rows.add(biases, times.to(at::kFloat));
+    rows.add(shared, at::cat(shared).to(at::kFloat).expand({k.size(0), -1}));
+    return rows;
+  }
+
+  Tensor denoise(const Tensor& x, const Tensor& k, const Tensor& c) const {
+    const ImageRows rows = this->rows(k);
+    Tensor h = layers::image_of_frames(conditioned(x, c));
     std::vector<Tensor> skips;
     for (const Level& level : downs_) {
-      h = (*level.second)((*level.first)(h, t), t);
+      h = (*level.second)((*level.first)(h, rows), rows);
       skips.push_back(h);
-      if (level.down) h = (*level.down)(h);
+      if (level.resize) h = (*level.resize)(h, rows);
     }
-    h = (*second_middle_)((*first_middle_)(h, t), t);
+    h = (*second_middle_)((*first_middle_)(h, rows), rows);
     for (const Level& level : ups_) {  // the skip of the first level is left over, as in the authors' network
       h = at::cat({h, skips.back()}, 1);
       skips.pop_back();
-      h = (*level.up)((*level.second)((*level.first)(h, t), t));
+      h = (*level.resize)((*level.second)((*level.first)(h, rows), rows), rows);
     }
-    return conditioned((*last_)((*last_block_)(h)).transpose(1, 2), c);
+    const Tensor frames = last_->without_bias((*last_block_)(h, rows)).squeeze(2).transpose(1, 2);
+    return conditioned(frames.slice(2, 0, token_shape_[1]) + last_->bias(), c);
   }
 
   Shape token_shape_;
   int64_t observation_;
-  std::shared_ptr<TimeEmbedding> time_;
+  std::shared_ptr<layers::TimeEmbedding> time_;
   std::vector<Level> downs_, ups_;
   std::shared_ptr<ResidualTemporalBlock> first_middle_, second_middle_;
   std::shared_ptr<ConvBlock> last_block_;
-  std::shared_ptr<Conv1d> last_;
+  std::shared_ptr<layers::Conv1d> last_;
+  std::vector<const ResidualTemporalBlock*> blocks_;
 };
 
 void check(bool good, const std::string& message) {

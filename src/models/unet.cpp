@@ -130,15 +130,9 @@ ImageRows Unet::by_parameter(const std::vector<Tensor>& rows) const {
     gains.push_back(block->modulated().weight());
     shifts.push_back(block->modulated().bias());
   }
-  const auto add = [&](const std::vector<Tensor>& parameters, const Tensor& all) {
-    std::vector<int64_t> sizes;
-    for (const Tensor& parameter : parameters) sizes.push_back(parameter.numel());
-    const auto parts = all.split_with_sizes(sizes, 1);
-    for (size_t i = 0; i < parts.size(); ++i) by.add(parameters[i], parts[i]);
-  };
-  add(gains, rows[0]);
-  add(shifts, rows[1]);
-  add(vectors(), rows[2]);
+  by.add(gains, rows[0]);
+  by.add(shifts, rows[1]);
+  by.add(vectors(), rows[2]);
   return by;
 }
 

@@ -33,7 +33,7 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
   plan.to = transition_coefficients(config.solver, schedule, from, to, config.eta, like);
   const auto any = [&](CellKind kind) { return std::any_of(step.begin(), step.end(), [&](const Cell& cell) { return cell.kind == kind; }); };
-  plan.noisy = config.solver == Solver::ddpm || config.eta > 0;
+  plan.noisy = config.draws_noise();
   if (any(CellKind::resample)) {  // x' = sqrt(a) x0 + sqrt(1 - a) noise, at the level that the token has
     const Tensor resample = per_token(cell_column(step, device, [](const Cell& c) { return c.kind == CellKind::resample; }).to(at::kBool), like);
     plan.to.x0 = at::where(resample, at_level(schedule.sqrt_alpha_bar, from, like), plan.to.x0);
@@ -132,12 +132,15 @@ CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const Cell
   return move(diffusion, plan, shown, k, output.prediction.to(x.scalar_type()), output.z.to(z.scalar_type()), noise);
 }
 
-Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like) {
-  if (!plan.noisy) return {};
+Tensor clipped_noise(const PlanStep& step, const CellNoise& noise, double clip, at::IntArrayRef sizes) {
   if (!noise) throw Error("sampling: this solver or policy draws noise, but SampleInput.noise is empty");
-  const Tensor drawn = noise(step).to(like.device());
-  check_shape(drawn, "cell noise", like.sizes().vec());
+  const Tensor drawn = noise(step);
+  check_shape(drawn, "cell noise", sizes.vec());
   return drawn.clamp(-clip, clip);
+}
+
+Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like) {
+  return plan.noisy ? clipped_noise(step, noise, clip, like.sizes()).to(like.device()) : Tensor();
 }
 
 }  // namespace df

@@ -29,7 +29,8 @@ struct CellPlan {
 };
 CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const SamplerConfig& config, const Tensor& like);
 
-// The same for steps without noise, from levels in device memory (int64 [n] each): nothing depends on their values on the host.
+// The same for steps in which no token is noised anew or clamped, from levels in device memory (int64 [n] each): nothing depends on their
+// values on the host.
 CellPlan plan_levels(const Tensor& shown, const Tensor& from, const Tensor& to, const Diffusion& diffusion, const SamplerConfig& config,
                      const Tensor& like);
 
@@ -65,7 +66,9 @@ CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellP
 CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
                       const Tensor& noise);
 
-// The clipped noise that the step needs, on x's device; undefined where it needs none. Throws df::Error where `noise` is empty.
+// The clipped noise of the step's cells, of `sizes` [B, n, token...], where it was drawn. Throws df::Error where `noise` is empty.
+Tensor clipped_noise(const PlanStep& step, const CellNoise& noise, double clip, at::IntArrayRef sizes);
+// The same on x's device; undefined where the step needs none.
 Tensor cell_noise(const CellPlan& plan, const PlanStep& step, const CellNoise& noise, double clip, const Tensor& like);
 
 }  // namespace df

@@ -303,8 +303,7 @@ void validate(const GuidanceConfig& config, const SamplerConfig& sampler, const 
             std::to_string(config.lookahead));
   } else {
     require(config.branches >= 2, "branches", "at least 2 particles to choose from", std::to_string(config.branches));
-    require(sampler.solver == Solver::ddpm || sampler.eta > 0, "form", "gradient, or resample with sampling.eta above 0 (copies must part)",
-            "resample with eta 0");
+    require(sampler.draws_noise(), "form", "gradient, or resample with sampling.eta above 0 (copies must part)", "resample with eta 0");
   }
 }
 

@@ -35,6 +35,11 @@ Tensor cell_table(const PlanStep& step, int64_t width, int64_t slots) {
   return table;
 }
 
+// Through page-locked memory, so that the copy waits in the device's queue and not here.
+void upload(const Tensor& from, const Tensor& into) {
+  into.copy_(from.is_cpu() && !into.is_cpu() ? from.pin_memory() : from, /*non_blocking=*/true);
+}
+
 }  // namespace
 
 RecordedSteps::RecordedSteps(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, const Accelerator* accelerator)
@@ -49,11 +54,12 @@ int64_t RecordedSteps::padded_width(int64_t cells) {
   return width;
 }
 
-void RecordedSteps::execute(const Tensor& cells, const StepBuffers& buffers) const {
+void RecordedSteps::execute(const Recording& made, const StepBuffers& buffers) const {
+  const Tensor& cells = made.cells;
   const Tensor x = buffers.x.index_select(1, cells[token]), z = buffers.z.index_select(1, cells[z_in]);
   const Tensor c = buffers.c.defined() ? buffers.c.index_select(1, cells[token]) : Tensor();
   const CellPlan plan = plan_levels(cells[shown], cells[from], cells[to], diffusion_, config_, x.select(0, 0));
-  const CellOutput output = run_cells(model_, diffusion_, plan, x, c, z, {});
+  const CellOutput output = run_cells(model_, diffusion_, plan, x, c, z, made.noise);
   buffers.x.index_copy_(1, cells[x_out], output.x.to(at::kFloat));
   buffers.z.index_copy_(1, cells[z_out], output.z.to(at::kFloat));
 }
@@ -63,25 +69,32 @@ RecordedSteps::Recording& RecordedSteps::recording(int64_t width, const StepBuff
   if (!found.graph) {
     // All cells on the spare slots while it warms up: the plan's own must not run more than once.
     found.cells = cell_table({}, width, buffers.slots()).to(accelerator_->device());
-    found.graph = accelerator_->capture([&] { execute(found.cells, buffers); });
+    std::vector<int64_t> sizes = buffers.x.sizes().vec();
+    sizes[1] = width;
+    if (config_.draws_noise()) found.noise = at::zeros(sizes, buffers.x.options());
+    found.graph = accelerator_->capture([&] { execute(found, buffers); });
   }
   return found;
 }
 
-bool RecordedSteps::run(const PlanStep& step, const StepBuffers& buffers) {
+bool RecordedSteps::run(const PlanStep& step, const StepBuffers& buffers, const CellNoise& noise) {
   const bool special = std::any_of(step.begin(), step.end(), [](const Cell& cell) {
-    return cell.kind == CellKind::resample || cell.kind == CellKind::restep;  // draws noise, or clamps x
+    return cell.kind == CellKind::resample || cell.kind == CellKind::restep;  // noises the token anew, or clamps it
   });
-  if (!accelerator_ || special || config_.solver == Solver::ddpm || config_.eta > 0) return false;
+  if (!accelerator_ || special) return false;
+  const auto cells = static_cast<int64_t>(step.size());
+  Tensor drawn;
+  if (config_.draws_noise()) {
+    std::vector<int64_t> sizes = buffers.x.sizes().vec();
+    sizes[1] = cells;
+    drawn = clipped_noise(step, noise, diffusion_.config.clip_noise, sizes);
+  }
   try {
-    const int64_t width = padded_width(static_cast<int64_t>(step.size()));
+    const int64_t width = padded_width(cells);
     Recording& made = recording(width, buffers);
     if (made.graph) {
-      const Tensor table = cell_table(step, width, buffers.slots());
-      if (made.cells.is_cpu())
-        made.cells.copy_(table);
-      else
-        made.cells.copy_(table.pin_memory(), /*non_blocking=*/true);
+      upload(cell_table(step, width, buffers.slots()), made.cells);
+      if (drawn.defined()) upload(drawn, made.noise.narrow(1, 0, cells));
       made.graph->replay();
       return true;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Steps of a plan as recorded graphs: gather, model, transition and scatter, with cells and levels read from device memory, so that
-// one recording serves every step of its width.
+// Steps of a plan as recorded graphs: gather, model, transition and scatter, with cells, levels and noise read from device memory, so
+// that one recording serves every step of its width.
 #pragma once
 
 #include <map>
@@ -22,16 +22,18 @@ class RecordedSteps {
  public:
   // accelerator: that of the model's device; null: nothing is recorded.
   RecordedSteps(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, const Accelerator* accelerator);
-  // Runs the step, or returns false where it cannot be recorded: the CPU, steps that draw noise, or a device that refused.
-  bool run(const PlanStep& step, const StepBuffers& buffers);
+  // Runs the step, or returns false where it cannot be recorded: the CPU, tokens that are noised anew or clamped, or a device that refused.
+  // noise: may be empty where the solver draws none.
+  bool run(const PlanStep& step, const StepBuffers& buffers, const CellNoise& noise);
 
  private:
   struct Recording {
     Tensor cells;  // int64 [7, width] on the device
+    Tensor noise;  // [B, width, token...] there; undefined where the solver draws none
     std::unique_ptr<Graph> graph;
   };
   int64_t padded_width(int64_t cells);
-  void execute(const Tensor& cells, const StepBuffers& buffers) const;
+  void execute(const Recording& made, const StepBuffers& buffers) const;
   Recording& recording(int64_t width, const StepBuffers& buffers);
 
   CausalModel& model_;

@@ -70,7 +70,7 @@ Tensor StepExecutor::token(int64_t token) const { return x_.select(1, token % sl
 Tensor StepExecutor::latent(int64_t token) const { return z_.select(1, token % (slots_ + 1)); }
 
 void StepExecutor::run(const PlanStep& step, const CellNoise& noise) {
-  if (recorded_->run(step, {x_, z_, c_})) return;
+  if (recorded_->run(step, {x_, z_, c_}, noise)) return;
   const at::Device device = x_.device();
   const Tensor token_slot = cell_column(step, device, [&](const Cell& cell) { return cell.token % slots_; });
   const Tensor z_in = cell_column(step, device, [&](const Cell& cell) { return cell.token % (slots_ + 1); });

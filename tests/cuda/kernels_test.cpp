@@ -58,7 +58,11 @@ class Kernels : public KernelTest {
 constexpr double fp32_tolerance = 2e-5, bf16_tolerance = 6e-3;
 double tolerance(at::ScalarType type) { return type == at::kFloat ? fp32_tolerance : bf16_tolerance; }
 
-TEST_F(Kernels, GroupNormSilu) {
+class GroupNormKernels : public Kernels, public ::testing::WithParamInterface<Activation> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, GroupNormKernels, ::testing::Values(Activation::silu, Activation::mish),
+                         [](const auto& info) { return info.param == Activation::silu ? "Silu" : "Mish"; });
+
+TEST_P(GroupNormKernels, AreTheirTwin) {
   struct Case {
     int64_t n, c, h, w;
     bool bias, residual;
@@ -66,7 +70,9 @@ TEST_F(Kernels, GroupNormSilu) {
   for (const Case& c : {Case{1, 48, 64, 64, true, false}, Case{32, 48, 16, 16, true, true}, Case{3, 96, 32, 32, true, true},
                         Case{2, 384, 8, 8, false, false}, Case{5, 192, 7, 9, false, true}, Case{256, 64, 4, 4, true, false},
                         Case{32, 64, 32, 32, true, true}, Case{2, 72, 31, 33, true, true}, Case{1, 248, 16, 16, true, true},
-                        Case{3, 512, 24, 24, true, true}, Case{1, 64, 160, 160, true, true}})
+                        Case{3, 512, 24, 24, true, true}, Case{1, 64, 160, 160, true, true}, Case{4, 32, 256, 1, true, false},
+                        Case{3, 256, 64, 1, true, true}, Case{256, 32, 1, 256, true, true}, Case{2, 16, 1, 20, true, true},
+                        Case{100, 128, 1, 384, true, true}})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
       Arguments images = {normal({c.n, c.c, c.h, c.w}) * 2 + 0.5};
@@ -75,21 +81,21 @@ TEST_F(Kernels, GroupNormSilu) {
       const auto run = [&](auto f) {
         return [f, c](const Arguments& a) {
           const size_t p = c.residual ? 2 : 1;
-          return f(a[0], ops::NormVectors{a[p], a[p + 1], a[p + 2], a[p + 3]}, 8, c.residual ? a[1] : Tensor());
+          return f(a[0], ops::NormVectors{a[p], a[p + 1], a[p + 2], a[p + 3]}, 8, GetParam(), c.residual ? a[1] : Tensor());
         };
       };
-      compare(run(ops::group_norm_silu), run(ops::plain::group_norm_silu), images,
+      compare(run(ops::group_norm), run(ops::plain::group_norm), images,
               {vector(true) + 1, vector(true), vector(c.bias), vector(c.bias && c.residual)}, type, tolerance(type));
     }
 }
 
-TEST_F(Kernels, GroupNormInOneKernelIsThatInTwo) {
+TEST_P(GroupNormKernels, InOneKernelAreThoseInTwo) {
   for (const auto type : {at::kFloat, at::kBFloat16})
     for (const int64_t images : {1, 2, 32, 100}) {
       SCOPED_TRACE(::testing::Message() << images << " images, " << toString(type));
       const auto image = [&] { return normal({images, 48, 32, 40}).to(type).contiguous(at::MemoryFormat::ChannelsLast); };
       const Tensor x = image(), residual = image(), dy = image(), vectors = normal({4, images, 48});
-      GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5};
+      GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5, GetParam()};
       const auto run = [&](bool at_once) {
         in.at_once = at_once;
         const auto& kernels = *fused_kernels(x.device());
@@ -105,18 +111,33 @@ TEST_F(Kernels, GroupNormInOneKernelIsThatInTwo) {
     }
 }
 
+// Numbers from one end to the other, each by itself: a gain of 0 leaves the shift alone for the activation to work on.
+TEST_P(GroupNormKernels, AreExactAtBothEnds) {
+  const Tensor x = normal({1, 512, 1, 4}).contiguous(at::MemoryFormat::ChannelsLast), dy = at::ones_like(x),
+               gain = at::zeros({1, 512}, x.options());
+  const Tensor u = at::linspace(-110, 110, 512, x.options()).view({1, 512});
+  const GroupNormInput in{x, gain, u, {}, {}, {}, 8, 1e-5, GetParam()};
+  const auto& kernels = *fused_kernels(x.device());
+  const auto out = kernels.group_norm(in);
+  const Tensor slope = kernels.group_norm_backward(in, out.stats, dy).shift / 4;  // the sum over four pixels
+  const Tensor exact = u.to(at::kDouble).requires_grad_(), y = GetParam() == Activation::silu ? at::silu(exact) : at::mish(exact);
+  const Tensor exact_slope = torch::autograd::grad({y.sum()}, {exact})[0];
+  EXPECT_TRUE(at::allclose(out.y.select(3, 0).squeeze(2).to(at::kDouble), y, 2e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(slope.to(at::kDouble), exact_slope, 2e-5, 2e-6));
+}
+
 // Vectors that are parts of wider rows, and one that all images share: its gradient is a sum over them.
 TEST_F(Kernels, GroupNormReadsStridedVectors) {
   const Tensor x = normal({4, 48, 8, 8}), sequence = normal({4, 3, 96}), shared = normal({48});
   const auto gradients = [&](auto f) {
     const Tensor leaf = shared.detach().requires_grad_(), rows = sequence.detach().requires_grad_();
     const auto parts = rows.select(1, 1).chunk(2, 1);
-    const Tensor y = f(x, ops::NormVectors{parts[0], leaf.expand({4, 48}), parts[1], {}}, 8, Tensor());
+    const Tensor y = f(x, ops::NormVectors{parts[0], leaf.expand({4, 48}), parts[1], {}}, 8, Activation::silu, Tensor());
     auto all = torch::autograd::grad({y.square().sum()}, {leaf, rows});
     all.push_back(y);
     return all;
   };
-  const auto fast = gradients(ops::group_norm_silu), plain = gradients(ops::plain::group_norm_silu);
+  const auto fast = gradients(ops::group_norm), plain = gradients(ops::plain::group_norm);
   for (size_t i = 0; i < fast.size(); ++i) EXPECT_LT(relative_distance(fast[i], plain[i]), 2 * fp32_tolerance) << i;
 }
 

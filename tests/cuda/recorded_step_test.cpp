@@ -112,36 +112,39 @@ class FullPrecision {
   }
 };
 
+// All tokens of a rollout of an untrained network on the device.
+Tensor rolled_out(const ModelConfig& network, const TokenSpec& spec, const RolloutConfig& config, int64_t length, at::Device device) {
+  const at::NoGradGuard no_grad;
+  const auto model = make_model(network, spec, 5);
+  model->to(device);
+  DiffusionConfig diffusion_config;
+  diffusion_config.output = Space::x0;
+  const auto diffusion = make_diffusion(diffusion_config).to(device);
+  RolloutInput input;
+  input.tokens = length;
+  input.z = model->initial_latent(2, {});
+  if (spec.condition_dim > 0) input.c = seeded_normal({2, length, spec.condition_dim}, 4).clamp(-1, 1).to(device);
+  std::vector<Tensor> tokens;
+  rollout(*model, diffusion, config, input, [&](int64_t, const Tensor& x) { tokens.push_back(x.cpu().clone()); });
+  return at::stack(tokens);
+}
+
 // The recorded plan on the device against the plain executor on the CPU: the same weights, noise and schedule.
 TEST(RecordedStep, OfAPlanGivesTheSampleOfTheCpu) {
   const auto* cuda = cuda_or_null();
   if (!cuda) GTEST_SKIP() << "no CUDA device";
   const FullPrecision exact;
-  UnetGruConfig config;
-  config.width = 16;
-  config.multipliers = {1, 2};
-  config.attention = {Attention::linear, Attention::full};
+  UnetGruConfig network;
+  network.width = 16;
+  network.multipliers = {1, 2};
+  network.attention = {Attention::linear, Attention::full};
   const TokenSpec spec{{4, 16, 16}, 0, {}, 1};
-  RolloutConfig rollout_config;
-  rollout_config.steps = 12;
+  RolloutConfig config;
+  config.steps = 12;
   for (const char* schedule : {"pyramid", "autoregressive", "full_sequence"}) {
-    rollout_config.schedule = schedule;
-    std::vector<Tensor> samples;
-    for (const auto& device : {at::Device(at::kCPU), cuda->device()}) {
-      const at::NoGradGuard no_grad;
-      const auto model = make_model(config, spec, 5);
-      model->to(device);
-      DiffusionConfig diffusion_config;
-      diffusion_config.output = Space::x0;
-      const auto diffusion = make_diffusion(diffusion_config).to(device);
-      RolloutInput input;
-      input.tokens = 20;
-      input.z = model->initial_latent(2, {});
-      std::vector<Tensor> tokens;
-      rollout(*model, diffusion, rollout_config, input, [&](int64_t, const Tensor& x) { tokens.push_back(x.cpu().clone()); });
-      samples.push_back(at::stack(tokens));
-    }
-    EXPECT_TRUE(close(samples[1], samples[0], 1e-2)) << schedule;
+    config.schedule = schedule;
+    EXPECT_TRUE(close(rolled_out(network, spec, config, 20, cuda->device()), rolled_out(network, spec, config, 20, at::kCPU), 1e-2))
+        << schedule;
   }
 }
 
@@ -153,7 +156,7 @@ TemporalUnetConfig small_diffuser() {
 }
 const TokenSpec trajectory{{32, 6}, 8, {}, 32};
 
-// Trajectories as tokens, with conditions in device memory and clamped predictions.
+// Trajectories as tokens, with conditions in device memory and clamped predictions; without and with noise in every step.
 TEST(RecordedStep, OfTrajectoriesGivesTheSampleOfTheCpu) {
   const auto* cuda = cuda_or_null();
   if (!cuda) GTEST_SKIP() << "no CUDA device";
@@ -163,23 +166,11 @@ TEST(RecordedStep, OfTrajectoriesGivesTheSampleOfTheCpu) {
   config.steps = 12;
   config.horizon = 1;
   config.sampler.clip_x0 = 1.0;
-  std::vector<Tensor> samples;
-  for (const auto& device : {at::Device(at::kCPU), cuda->device()}) {
-    const at::NoGradGuard no_grad;
-    const auto model = make_model(small_diffuser(), trajectory, 5);
-    model->to(device);
-    DiffusionConfig diffusion_config;
-    diffusion_config.output = Space::x0;
-    const auto diffusion = make_diffusion(diffusion_config).to(device);
-    RolloutInput input;
-    input.tokens = 3;
-    input.z = model->initial_latent(2, {});
-    input.c = seeded_normal({2, 3, 8}, 4).clamp(-1, 1).to(device);
-    std::vector<Tensor> tokens;
-    rollout(*model, diffusion, config, input, [&](int64_t, const Tensor& x) { tokens.push_back(x.cpu().clone()); });
-    samples.push_back(at::stack(tokens));
+  for (const Solver solver : {Solver::ddim, Solver::ddpm}) {
+    config.sampler.solver = solver;
+    const Tensor expected = rolled_out(small_diffuser(), trajectory, config, 3, at::kCPU);
+    EXPECT_TRUE(close(rolled_out(small_diffuser(), trajectory, config, 3, cuda->device()), expected, 1e-2)) << enum_name(solver);
   }
-  EXPECT_TRUE(close(samples[1], samples[0], 1e-2));
 }
 
 TEST(RecordedStep, OfATrajectoryLossIsRecorded) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The way through the U-Net that devices with kernels take, with kernels of plain operators on the CPU: what it computes is what the CPU's
+// The way through the U-Nets that devices with kernels take, with kernels of plain operators on the CPU: what it computes is what the CPU's
 // own way does.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/autocast.hpp"
 #include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -78,8 +79,10 @@ class PlainKernels : public FusedKernels {
   }
   // The input with the tensors of `all`, where there are any, in place of its own.
   static Tensor norm(const Tensors& all, const GroupNormInput& in) {
-    if (all.empty()) return ops::plain::group_norm_silu(in.x, {in.gain, in.shift, in.x_bias, in.residual_bias}, in.groups, in.residual);
-    return ops::plain::group_norm_silu(all[0], {all[1], all[2], all[3], all[4]}, in.groups, in.residual);
+    const Tensor& x = all.empty() ? in.x : all[0];
+    const ops::NormVectors own{in.gain, in.shift, in.x_bias, in.residual_bias};
+    const ops::NormVectors vectors = all.empty() ? own : ops::NormVectors{all[1], all[2], all[3], all[4]};
+    return ops::plain::group_norm(x, vectors, in.groups, in.activation, in.residual).to(x.scalar_type());
   }
 };
 
@@ -94,7 +97,7 @@ class FusedPath : public ::testing::Test {
 
 struct Case {
   std::string name;
-  UnetGruConfig config;
+  ModelConfig config;
   TokenSpec spec;
 };
 
@@ -111,7 +114,17 @@ std::vector<Case> cases() {
   narrow.attention = {Attention::full, Attention::none};
   narrow.patch = 2;
   narrow.gru_layers = 1;
-  return {{"small", small, {{3, 8, 8}, 0, {}, 1}}, {"gru", gru, {{3, 8, 8}, 2, {}, 1}}, {"narrow", narrow, {{3, 8, 8}, 0, {}, 1}}};
+  TemporalUnetConfig temporal, flat;  // frames that are no whole vector, and frames that are: the first shortcut has nothing to do
+  temporal.dim = 16;
+  temporal.multipliers = {1, 2, 3};
+  flat.dim = 16;
+  flat.multipliers = {1};
+  flat.kernel = 3;
+  return {{"small", small, {{3, 8, 8}, 0, {}, 1}},
+          {"gru", gru, {{3, 8, 8}, 2, {}, 1}},
+          {"narrow", narrow, {{3, 8, 8}, 0, {}, 1}},
+          {"temporal", temporal, {{16, 6}, 8, {}, 16}},
+          {"flat", flat, {{6, 16}, 8, {}, 6}}};
 }
 
 TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
@@ -120,7 +133,7 @@ TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
     const auto model = make_model(c.config, c.spec, 1);
     for (Tensor& parameter : model->parameters())  // not those of the start: a gain of 1 or a bias of 0 hides a mistake
       parameter.set_data(parameter.detach() + 0.1 * at::randn(parameter.sizes(), make_generator(static_cast<uint64_t>(parameter.numel()))));
-    const Tensor x = seeded_normal({batch, tokens, 3, 8, 8}, 2).requires_grad_(),
+    const Tensor x = seeded_normal(shape({batch, tokens}, model->token_shape()), 2).requires_grad_(),
                  z = seeded_normal(shape({batch}, model->latent_shape()), 3);
     const Tensor k = at::randint(0, 1001, {batch, tokens}, make_generator(4), at::TensorOptions(at::kLong));
     const Tensor condition = c.spec.condition_dim > 0 ? seeded_normal({batch, tokens, c.spec.condition_dim}, 5) : Tensor();
@@ -132,7 +145,8 @@ TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
       all.push_back(out.prediction.detach());
       all.push_back(out.z.detach());
       const at::NoGradGuard no_grad;
-      all.push_back(model->step(x.select(1, 0), k.select(1, 0), condition.defined() ? condition.select(1, 0) : condition, z).z);
+      const auto step = model->step(x.select(1, 0), k.select(1, 0), condition.defined() ? condition.select(1, 0) : condition, z);
+      all.insert(all.end(), {step.prediction, step.z});
       return all;
     };
     const Tensors expected = run();
@@ -149,6 +163,33 @@ TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
       }
     }
     set_fused_kernels(at::kCPU, nullptr);
+  }
+}
+
+// In bfloat16 what rounds is no more than it must be: trajectories and their gradients stay near those in float32.
+TEST_F(FusedPath, OfTrajectoriesIsCloseInBfloat16) {
+  const auto model = make_model(TemporalUnetConfig{}, {{64, 6}, 8, {}, 64}, 1);
+  const Tensor x = seeded_normal({4, 1, 64, 6}, 2), c = seeded_normal({4, 1, 8}, 3), k = at::tensor({1, 20, 100, 256}).unsqueeze(1);
+  const auto run = [&](bool bf16) {
+    Tensor prediction;
+    {
+      const Autocast precision(at::kCPU, bf16, bf16);
+      prediction = model->unroll(x, k, c, model->initial_latent(4, {})).prediction;
+    }
+    Tensors weights, vectors;
+    const auto parameters = model->parameters();
+    const auto found = torch::autograd::grad({(prediction - x).square().mean()}, parameters);
+    for (size_t i = 0; i < found.size(); ++i) (parameters[i].dim() == 1 ? vectors : weights).push_back(found[i].flatten());
+    return Tensors{prediction.detach(), at::cat(weights), at::cat(vectors)};
+  };
+  const Tensors expected = run(false), usual = run(true);
+  use_kernels();
+  const Tensors found = run(true);
+  EXPECT_EQ(found[0].scalar_type(), at::kFloat);
+  const auto distance = [](const Tensor& a, const Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); };
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_LT(distance(found[i], expected[i]), 3e-2) << i;
+    EXPECT_LT(distance(found[i], expected[i]), 1.2 * distance(usual[i], expected[i])) << i << ", against plain operators";
   }
 }
 

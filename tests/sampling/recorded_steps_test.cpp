@@ -48,7 +48,11 @@ std::shared_ptr<CausalModel> tiny_model(int64_t condition) {
   return make_model(config, {{5}, condition, {}, 1}, 2);
 }
 
-TEST(RecordedSteps, EqualThePlainExecutor) {
+class RecordedPlans : public ::testing::TestWithParam<Solver> {};
+INSTANTIATE_TEST_SUITE_P(Solvers, RecordedPlans, ::testing::Values(Solver::ddim, Solver::ddpm),
+                         [](const auto& info) { return std::string(enum_name(info.param)); });
+
+TEST_P(RecordedPlans, EqualThePlainExecutor) {
   const at::NoGradGuard no_grad;
   const int64_t tokens = 30, batch = 2, slots = 31;
   const auto diffusion = make_diffusion({});
@@ -60,6 +64,7 @@ TEST(RecordedSteps, EqualThePlainExecutor) {
       const auto plan = compile(make_matrix(kind, tokens, ladder(1000, 20), 1.0), policy);
       const auto model = tiny_model(3);
       SamplerConfig config;
+      config.solver = GetParam();
       config.clip_x0 = finished == Finished::reencode ? 0.5 : 0.0;
       StepExecutor plain(*model, diffusion, config, batch, slots);
       StepBuffers buffers{at::zeros({batch, slots + 1, 5}), at::zeros({batch, slots + 2, 6}), at::zeros({batch, slots + 1, 3})};
@@ -73,11 +78,12 @@ TEST(RecordedSteps, EqualThePlainExecutor) {
       const auto z = seeded_normal({batch, 6}, 999);
       plain.set_latent(0, z);
       buffers.z.select(1, 0).copy_(z);
+      const CellNoise noise = GetParam() == Solver::ddpm ? seeded_cell_noise(5, {batch, 5}) : CellNoise();
       const Recorder recorder;
       RecordedSteps recorded(*model, diffusion, config, &recorder);
       for (const auto& step : plan.steps) {
-        plain.run(step, {});
-        ASSERT_TRUE(recorded.run(step, buffers));
+        plain.run(step, noise);
+        ASSERT_TRUE(recorded.run(step, buffers, noise));
       }
       for (int64_t t = 0; t < tokens; ++t) {
         EXPECT_TRUE(close(buffers.x.select(1, t), plain.token(t), 1e-5)) << "token " << t;
@@ -88,19 +94,29 @@ TEST(RecordedSteps, EqualThePlainExecutor) {
     }
 }
 
-TEST(RecordedSteps, LeaveWhatDrawsNoiseAndTheCpuAlone) {
+TEST(RecordedSteps, LeaveTokensNoisedAnewAndTheCpuAlone) {
   const at::NoGradGuard no_grad;
   const auto diffusion = make_diffusion({});
   const auto model = tiny_model(0);
   const Recorder recorder;
   const PlanStep step = {{0, 0, 1000, 1000, 500, CellKind::update}};
   const StepBuffers buffers{at::zeros({1, 5, 5}), at::zeros({1, 6, 6}), {}};
-  EXPECT_FALSE(RecordedSteps(*model, diffusion, {}, nullptr).run(step, buffers));
-  EXPECT_FALSE(RecordedSteps(*model, diffusion, {.solver = Solver::ddim, .eta = 0.5}, &recorder).run(step, buffers));
-  EXPECT_FALSE(RecordedSteps(*model, diffusion, {.solver = Solver::ddpm, .eta = 0.0}, &recorder).run(step, buffers));
-  EXPECT_FALSE(RecordedSteps(*model, diffusion, {}, &recorder).run({{0, 0, 500, 500, 500, CellKind::resample}}, buffers));
+  EXPECT_FALSE(RecordedSteps(*model, diffusion, {}, nullptr).run(step, buffers, {}));
+  EXPECT_FALSE(RecordedSteps(*model, diffusion, {}, &recorder).run({{0, 0, 500, 500, 500, CellKind::resample}}, buffers, {}));
   EXPECT_EQ(recorder.captures, 0);
   EXPECT_EQ(buffers.x.abs().max().item<float>(), 0.0F);
+}
+
+TEST(RecordedSteps, SayThatTheirNoiseIsMissing) {
+  const at::NoGradGuard no_grad;
+  const auto diffusion = make_diffusion({});
+  const auto model = tiny_model(0);
+  const Recorder recorder;
+  RecordedSteps steps(*model, diffusion, {.solver = Solver::ddim, .eta = 0.5}, &recorder);
+  EXPECT_EQ(error_of([&] {
+              steps.run({{0, 0, 1000, 1000, 500, CellKind::update}}, {at::zeros({1, 5, 5}), at::zeros({1, 6, 6}), {}}, {});
+            }),
+            "sampling: this solver or policy draws noise, but SampleInput.noise is empty");
 }
 
 }  // namespace

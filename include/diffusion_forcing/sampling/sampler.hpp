@@ -26,6 +26,7 @@ struct SamplerConfig {
   double clip_x0 = 0.0;  // each clean prediction is clamped to +- this, and the noise is that of the clamped one (Ho et al. 2020); 0: none
   int64_t cpu_workers = 0;  // threads that share the rows of a model call on the CPU, one intra-op thread each; 0: intra-op threads
   Precision precision = Precision::fp32;  // of model calls, but not of contexts
+  bool draws_noise() const { return solver == Solver::ddpm || eta > 0; }
   template <class V>
   void visit(V&& v) {
     v("solver", solver, "move between two levels");
