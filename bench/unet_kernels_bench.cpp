@@ -32,6 +32,11 @@ class Comparison {
   Tensor vectors(int64_t count, int64_t n, int64_t c) const {
     return at::randn({count, n, c}, at::TensorOptions(at::kFloat).device(on_.device()));
   }
+  void print(const std::string& what, double bytes, const std::function<void()>& work) const {
+    const double time = measure(work);
+    fmt::print("{:52} {:>11}    {:8.2f} us  {:5.2f} TB/s\n", what, "", time, bytes / time * 1e-6);
+    std::fflush(stdout);
+  }
   // bytes: the least that a call must read and write.
   void print(const std::string& what, double bytes, const std::function<void()>& before, const std::function<void()>& after) const {
     const double a = measure(before), b = measure(after);
@@ -110,6 +115,17 @@ void upsampling(const Comparison& compare, const FusedKernels& kernels, const Im
       [&] { kernels.upsample_backward(dy); });
 }
 
+void linear_attention(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+  constexpr int64_t heads = 4;
+  const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size), compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}), heads};
+  const Tensor dout = compare.image(n, heads * 32, size);
+  const auto out = kernels.linear_attention(in);
+  const auto qkv = static_cast<double>(in.qkv.nbytes()), more = static_cast<double>(dout.nbytes());
+  compare.print(fmt::format("linear attention, {} x {} heads x {} x {}", n, heads, size, size), qkv + more,
+                [&] { kernels.linear_attention(in); });
+  compare.print("   its gradient", 2 * qkv + more, [&] { kernels.linear_attention_backward(in, out, dout); });
+}
+
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
@@ -125,6 +141,8 @@ int run(int argc, char** argv) {
       biases(compare, *kernels, shape, batch);
       upsampling(compare, *kernels, shape, batch);
     }
+  for (const int64_t batch : {1, 32, 100})
+    for (const int64_t size : {64, 32, 16}) linear_attention(compare, *kernels, size, batch);
   return 0;
 }
 

@@ -54,7 +54,7 @@ struct LinearAttentionInput {
 struct LinearAttentionOutput {
   Tensor out;      // bfloat16 [N, heads 32, H, W], channels last
   Tensor context;  // float32 [N heads, 32, 32], normalised and scaled: key channel, value channel
-  Tensor keys;     // float32 [N heads, 2, 32]: largest key and sum of exponentials of each key channel
+  Tensor keys;     // float32 [N heads, 2, 32], of each key channel: what exponentials are taken against, and their sum
 };
 struct LinearAttentionGradient {
   Tensor qkv, memory;

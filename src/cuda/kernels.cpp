@@ -86,8 +86,8 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.pixels = static_cast<int>(in.qkv.size(2) * in.qkv.size(3));
   s.heads = static_cast<int>(in.heads);
   s.memories = static_cast<int>(in.memory.size(3));
-  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 660);
-  s.chunk = ((s.pixels + wanted - 1) / wanted + 127) / 128 * 128;
+  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 1320);
+  s.chunk = ((s.pixels + wanted - 1) / wanted + 63) / 64 * 64;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
   return s;
 }

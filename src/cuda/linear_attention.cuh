@@ -9,11 +9,12 @@ namespace df::cuda {
 
 struct LinearAttentionShape {
   int images, pixels, heads, memories;
-  int chunks, chunk;  // pixels of an image and head are worked on in `chunks` parts of `chunk`, a multiple of 128
+  int chunks, chunk;  // pixels of an image and head are worked on in `chunks` parts of `chunk`, a multiple of 64
 };
 
 // qkv [N][P][3][heads][32]; memory [2][heads][32][M]; out [N][P][heads][32]; context [N][heads][32 of k][32 of v], normalised and
-// divided by sqrt(32); keys [N][heads][2][32]: largest key and sum of exponentials.
+// divided by sqrt(32); keys [N][heads][2][32]: what exponentials of keys are taken against, within
+// 8 of the largest key, and their sum.
 // partial: scratch [N][heads][chunks][33][32] and another [N][heads][chunks][32].
 void linear_attention(const LinearAttentionShape& shape, const __nv_bfloat16* qkv, const float* memory, float* partial, float* context, float* keys,
                       __nv_bfloat16* out, cudaStream_t stream);

@@ -158,14 +158,33 @@ TEST_F(Kernels, RmsNorm) {
 
 TEST_F(Kernels, LinearAttention) {
   struct Case {
-    int64_t n, heads, h, w;
+    int64_t n, heads, h, w, memories = 4;
+    double scale = 1.5;  // large keys overtake what the sums began with
   };
-  for (const Case& c : {Case{1, 4, 64, 64}, Case{33, 4, 16, 16}, Case{2, 2, 9, 15}, Case{100, 4, 8, 8}}) {
+  for (const Case& c :
+       {Case{1, 4, 64, 64}, Case{33, 4, 16, 16}, Case{2, 2, 9, 15}, Case{100, 4, 8, 8}, Case{3, 1, 1, 1}, Case{2, 3, 7, 9, 1},
+        Case{1, 1, 96, 96, 40}, Case{1, 2, 48, 48, 4, 6}, Case{70, 4, 40, 40}, Case{2, 1, 1, 65, 5, 6}}) {
     SCOPED_TRACE(::testing::Message() << "N " << c.n << " heads " << c.heads << " H " << c.h << " W " << c.w);
     const auto run = [&](auto f) { return [f, c](const Arguments& a) { return f(a[0], a[1], c.heads); }; };
-    compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * 1.5},
-            {normal({2, c.heads, 32, 4})}, at::kBFloat16, 1.2e-2);
+    compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * c.scale},
+            {normal({2, c.heads, 32, c.memories})}, at::kBFloat16, 1.2e-2);
   }
+}
+
+TEST_F(Kernels, LinearAttentionRepeats) {
+  const auto image = [&](int64_t channels) {
+    return normal({5, channels, 33, 35}).to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
+  };
+  const LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}), 4};
+  const Tensor dout = image(4 * 32);
+  const auto run = [&] {
+    const auto& kernels = *fused_kernels(dout.device());
+    const auto out = kernels.linear_attention(in);
+    const auto d = kernels.linear_attention_backward(in, out, dout);
+    return Arguments{out.out, out.context, out.keys, d.qkv, d.memory};
+  };
+  const auto once = run(), again = run();
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_TRUE(at::equal(once[i], again[i])) << i;
 }
 
 // The operators that write: matrices that are every second half of wider ones, so that their rows are strided.
