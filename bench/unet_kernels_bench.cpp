@@ -115,6 +115,29 @@ void upsampling(const Comparison& compare, const FusedKernels& kernels, const Im
       [&] { kernels.upsample_backward(dy); });
 }
 
+// As torch concatenates, and takes the gradients of a skip connection apart and adds them, and as the U-Net does.
+void skips(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const int64_t c = shape.channels;
+  const Tensor x = compare.image(n, c, shape.size), skip = compare.image(n, c, shape.size), dy = compare.image(n, 2 * c, shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  compare.print(
+      fmt::format("concatenation, {} x {} x {} x {}", n, c, shape.size, shape.size), 4 * bytes,
+      [&] {
+        at::cat({x, skip}, 1);
+      },
+      [&] { kernels.concatenate(x, skip); });
+  compare.print(
+      "   its gradient, and that of another use added", 5 * bytes,
+      [&] {
+        dy.narrow(1, 0, c).contiguous(at::MemoryFormat::ChannelsLast);
+        dy.narrow(1, c, c) + skip;
+      },
+      [&] {
+        kernels.gather(dy.narrow(1, 0, c), 2 * c, {});
+        kernels.gather(dy.narrow(1, c, c), 2 * c, skip);
+      });
+}
+
 void linear_attention(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
   constexpr int64_t heads = 4;
   const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size), compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}), heads};
@@ -140,6 +163,7 @@ int run(int argc, char** argv) {
       norms(compare, *kernels, shape, batch);
       biases(compare, *kernels, shape, batch);
       upsampling(compare, *kernels, shape, batch);
+      skips(compare, *kernels, shape, batch);
     }
   for (const int64_t batch : {1, 32, 100})
     for (const int64_t size : {64, 32, 16}) linear_attention(compare, *kernels, size, batch);

@@ -102,6 +102,11 @@ class FusedKernels {
   // The same images with every pixel twice in each direction, and the gradient of the smaller ones.
   virtual Tensor upsample(const Tensor& x) const = 0;
   virtual Tensor upsample_backward(const Tensor& dy) const = 0;
+  // a [N, A, H, W] and b [N, B, H, W] beside each other in their channels: channels last, of one type, A and B divisible by 8.
+  virtual Tensor concatenate(const Tensor& a, const Tensor& b) const = 0;
+  // Images [N, C, H, W] with channels innermost and pixels `row` elements apart, such as a part of concatenated ones, by themselves; plus
+  // `more`, channels last, or undefined. C and `row` divisible by 8.
+  virtual Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
   virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;

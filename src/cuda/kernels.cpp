@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "cuda/concatenate.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
@@ -202,6 +203,30 @@ class CudaKernels final : public FusedKernels {
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return dx;
+  }
+
+  Tensor concatenate(const Tensor& a, const Tensor& b) const override {
+    const c10::cuda::CUDAGuard guard(a.device());
+    auto y = at::empty({a.size(0), a.size(1) + b.size(1), a.size(2), a.size(3)}, a.options(), at::MemoryFormat::ChannelsLast);
+    with_type(a, [&](auto type) {
+      using T = decltype(type);
+      cuda::concatenate<T>(static_cast<int>(a.numel() / a.size(1)), static_cast<int>(a.size(1)), static_cast<int>(b.size(1)),
+                           elements<T>(a), elements<T>(b), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = like(x);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::gather<T>(static_cast<int>(x.numel() / x.size(1)), static_cast<int>(x.size(1)), static_cast<int>(row), elements<T>(x),
+                      elements<T>(more), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
   }
 
   Tensor rms_norm(const RmsNormInput& in) const override {

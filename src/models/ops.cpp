@@ -110,6 +110,36 @@ struct Upsample : Function<Upsample> {
   }
 };
 
+struct Concatenate : Function<Concatenate> {
+  static Tensor forward(AutogradContext* context, const Tensor& a, const Tensor& b) {
+    context->saved_data["first"] = a.size(1);
+    return fused_kernels(a.device())->concatenate(a, b);
+  }
+  // The second part stays where it is: `Fork` adds to it as it gathers it.
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    const int64_t first = context->saved_data["first"].toInt(), channels = dy.size(1);
+    return {fused_kernels(dy.device())->gather(dy.narrow(1, 0, first), channels, {}), dy.narrow(1, first, channels - first)};
+  }
+};
+
+// Elements from pixel to pixel of images [N, C, H, W] with channels innermost; 0 where they do not lie like that.
+int64_t pixel_row(const Tensor& x) {
+  const int64_t height = x.size(2), width = x.size(3);
+  const int64_t row = width > 1 ? x.stride(3) : height > 1 ? x.stride(2) : x.size(0) > 1 ? x.stride(0) : x.size(1);
+  const bool rows = height == 1 || x.stride(2) == width * row, images = x.size(0) == 1 || x.stride(0) == height * width * row;
+  return rows && images && x.stride(1) == 1 && row % 8 == 0 && x.storage_offset() % 8 == 0 ? row : 0;
+}
+
+struct Fork : Function<Fork> {
+  static variable_list forward(AutogradContext*, const Tensor& x) { return {x.detach(), x.detach()}; }
+  static variable_list backward(AutogradContext*, const variable_list& upstream) {
+    const int64_t row = pixel_row(upstream[1]);
+    const Tensor part = row > 0 ? upstream[1] : channels_last(upstream[1]);
+    return {fused_kernels(part.device())->gather(part, row > 0 ? row : part.size(1), channels_last(upstream[0]))};
+  }
+};
+
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
     context->save_for_backward({x, or_none(x_bias), g});
@@ -160,6 +190,8 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
 }
 
 Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}); }
+
+Tensor concatenate(const Tensor& a, const Tensor& b) { return at::cat({a, b}, 1); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
@@ -250,6 +282,17 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
 }
 
 Tensor upsample(const Tensor& x) { return kernels_for(x) ? Upsample::apply(channels_last(x)) : plain::upsample(x); }
+
+Tensor concatenate(const Tensor& a, const Tensor& b) {
+  if (!kernels_for(a) || !kernels_for(b) || a.scalar_type() != b.scalar_type()) return plain::concatenate(a, b);
+  return Concatenate::apply(channels_last(a), channels_last(b));
+}
+
+std::pair<Tensor, Tensor> fork(const Tensor& x) {
+  if (!kernels_for(x) || !x.requires_grad()) return {x, x};
+  const auto both = Fork::apply(x);
+  return {both[0], both[1]};
+}
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "diffusion_forcing/core/tensor.hpp"
 
@@ -30,6 +31,11 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 
 // Every pixel twice in each direction: [N, C, H, W] -> [N, C, 2 H, 2 W].
 Tensor upsample(const Tensor& x);
+
+// Beside each other in their channels: [N, A, H, W], [N, B, H, W] -> [N, A + B, H, W].
+Tensor concatenate(const Tensor& a, const Tensor& b);
+// x for two uses, of which the second is to be concatenated: the gradients of both are added where they lie.
+std::pair<Tensor, Tensor> fork(const Tensor& x);
 
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
@@ -60,6 +66,7 @@ namespace plain {
 Tensor group_norm_silu(const Tensor& x, const NormVectors& vectors, int64_t groups, const Tensor& residual);
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 Tensor upsample(const Tensor& x);
+Tensor concatenate(const Tensor& a, const Tensor& b);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);

@@ -5,6 +5,7 @@
 #include <torch/autograd.h>
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "core/fused_kernels.hpp"
@@ -139,6 +140,37 @@ TEST_F(Kernels, Upsample) {
       const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0]); }; };
       compare(run(ops::upsample), run(ops::plain::upsample), {normal({3, channels, 7, 10})}, {}, type, tolerance(type));
     }
+}
+
+TEST_F(Kernels, Concatenate) {
+  for (const auto& [a, b] : {std::pair<int64_t, int64_t>{48, 48}, {8, 24}, {192, 384}})
+    for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {7, 9}, {32, 1}})
+      for (const auto type : {at::kFloat, at::kBFloat16}) {
+        const auto run = [](auto f) { return [f](const Arguments& x) { return f(x[0], x[1]); }; };
+        compare(run(ops::concatenate), run(ops::plain::concatenate), {normal({3, a, height, width}), normal({3, b, height, width})}, {},
+                type, tolerance(type));
+      }
+}
+
+// A skip connection: the gradient of the part that is concatenated lies between others.
+TEST_F(Kernels, Fork) {
+  for (const int64_t images : {1, 3})
+    for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {7, 9}, {32, 1}, {1, 5}})
+      for (const auto type : {at::kFloat, at::kBFloat16}) {
+        SCOPED_TRACE(::testing::Message() << images << " images of " << height << " x " << width << " " << toString(type));
+        const auto run = [](auto concatenate, auto fork) {
+          return [=](const Arguments& x) {
+            const auto [now, later] = fork(x[0]);
+            return concatenate(now * x[1], later);
+          };
+        };
+        compare(run(ops::concatenate, ops::fork),
+                run(ops::plain::concatenate,
+                    [](const Tensor& x) {
+                      return std::pair{x, x};
+                    }),
+                {normal({images, 24, height, width}), normal({images, 24, height, width})}, {}, type, tolerance(type));
+      }
 }
 
 TEST_F(Kernels, RmsNorm) {

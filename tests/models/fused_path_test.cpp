@@ -50,6 +50,12 @@ class PlainKernels : public FusedKernels {
   Tensor pixel_sums(const Tensor& x) const override { return x.sum({2, 3}); }
   Tensor upsample(const Tensor& x) const override { return ops::plain::upsample(x); }
   Tensor upsample_backward(const Tensor& dy) const override { return 4 * at::avg_pool2d(dy, 2); }
+  Tensor concatenate(const Tensor& a, const Tensor& b) const override { return ops::plain::concatenate(a, b); }
+  Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const override {
+    const auto width = x.size(3), height = x.size(2);
+    const Tensor parts = x.as_strided(x.sizes(), {height * width * row, 1, width * row, row});
+    return more.defined() ? parts + more : parts.contiguous(at::MemoryFormat::ChannelsLast);
+  }
   Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
     const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
