@@ -149,6 +149,28 @@ void linear_attention(const Comparison& compare, const FusedKernels& kernels, in
   compare.print("   its gradient", 2 * qkv + more, [&] { kernels.linear_attention_backward(in, out, dout); });
 }
 
+// As torch joins keys and values with those of the memory, and takes their gradients apart, and as the U-Net does.
+void memory_tokens(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+  constexpr int64_t heads = 4, channels = 32, memories = 4;
+  const Tensor qkv = compare.image(n, 3 * heads * channels, size).permute({0, 2, 3, 1}).view({n, size * size, 3, heads, channels});
+  const Tensor memory = compare.vectors(n, 2 * heads * memories, channels).view({n, 2, heads, memories, channels});
+  const Tensor kv = kernels.with_memory(qkv, memory), dq = qkv.select(2, 0).contiguous();
+  const auto bytes = static_cast<double>(qkv.nbytes());
+  compare.print(
+      fmt::format("keys and values with memory, {} x {} heads x {} x {}", n, heads, size, size), bytes * 4 / 3,
+      [&] {
+        const auto extra = memory.to(at::kBFloat16).transpose(2, 3).unbind(1);
+        for (size_t part = 0; part < 2; ++part) at::cat({extra[part], qkv.select(2, 1 + static_cast<int64_t>(part))}, 1);
+      },
+      [&] { kernels.with_memory(qkv, memory); });
+  compare.print(
+      "   their gradient", 2 * bytes,
+      [&] {
+        at::stack({dq, kv[0].slice(1, memories), kv[1].slice(1, memories)}, 2);
+      },
+      [&] { kernels.with_memory_backward(dq, kv[0], kv[1]); });
+}
+
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
@@ -166,7 +188,10 @@ int run(int argc, char** argv) {
       skips(compare, *kernels, shape, batch);
     }
   for (const int64_t batch : {1, 32, 100})
-    for (const int64_t size : {64, 32, 16}) linear_attention(compare, *kernels, size, batch);
+    for (const int64_t size : {64, 32, 16}) {
+      linear_attention(compare, *kernels, size, batch);
+      if (size < 64) memory_tokens(compare, *kernels, size, batch);
+    }
   return 0;
 }
 

@@ -60,6 +60,11 @@ struct LinearAttentionGradient {
   Tensor qkv, memory;
 };
 
+// Of attention's queries, keys and values [N, P, 3, heads, c], and of memory tokens by image, float32 [N, 2, heads, M, c].
+struct MemoryTokensGradient {
+  Tensor qkv, memory;
+};
+
 // The gates of a GRU cell before their nonlinearities, r, u and n beside each other, from its input and from its state. Rows may be
 // strided.
 struct GruInput {
@@ -112,6 +117,11 @@ class FusedKernels {
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
   virtual LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& input, const LinearAttentionOutput& output,
                                                             const Tensor& dout) const = 0;
+  // Keys and values [2, N, M + P, heads, c], those of the memory first: qkv [N, P, 3, heads, c], float32 or bfloat16, c divisible by 8;
+  // memory float32 [N, 2, heads, M, c], images any distance apart.
+  virtual Tensor with_memory(const Tensor& qkv, const Tensor& memory) const = 0;
+  // dq [N, P, heads, c], dk and dv [N, M + P, heads, c]
+  virtual MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const = 0;
   // Matrices [N, C] of one type, float32 or bfloat16, C divisible by 8; rows may be strided, and start at multiples of 16 bytes.
   // x += bias + residual (either may be undefined), y = gelu(x), or dx = (dy + more) gelu'(x); bias [C] like x.
   virtual void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const = 0;

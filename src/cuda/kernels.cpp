@@ -13,6 +13,7 @@
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
+#include "cuda/memory_tokens.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 #include "cuda/token_layers.cuh"
@@ -287,6 +288,35 @@ class CudaKernels final : public FusedKernels {
                                     elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return {dqkv, dmemory.sum({0})};
+  }
+
+  Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
+    const c10::cuda::CUDAGuard guard(qkv.device());
+    const Tensor rows = memory.flatten(1);  // a copy where the rest is not dense
+    const cuda::MemoryTokensShape s{static_cast<int>(qkv.size(0)), static_cast<int>(qkv.size(1)), static_cast<int>(memory.size(3)),
+                                    static_cast<int>(qkv.size(3)), static_cast<int>(qkv.size(4))};
+    auto kv = at::empty({2, qkv.size(0), memory.size(3) + qkv.size(1), qkv.size(3), qkv.size(4)}, qkv.options());
+    with_type(qkv, [&](auto type) {
+      using T = decltype(type);
+      cuda::with_memory<T>(s, elements<T>(qkv), floats(rows), static_cast<int>(rows.stride(0)), elements_of<T>(kv), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return kv;
+  }
+
+  MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
+    const c10::cuda::CUDAGuard guard(dq.device());
+    const int64_t n = dq.size(0), pixels = dq.size(1), heads = dq.size(2), channels = dq.size(3), memories = dk.size(1) - pixels;
+    const cuda::MemoryTokensShape s{static_cast<int>(n), static_cast<int>(pixels), static_cast<int>(memories), static_cast<int>(heads),
+                                    static_cast<int>(channels)};
+    auto dqkv = at::empty({n, pixels, 3, heads, channels}, dq.options()), dmemory = float_empty(dq, {n, 2, heads, memories, channels});
+    with_type(dq, [&](auto type) {
+      using T = decltype(type);
+      cuda::with_memory_backward<T>(s, elements<T>(dq), elements<T>(dk), elements<T>(dv), elements_of<T>(dqkv), elements_of<float>(dmemory),
+                                    stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return {dqkv, dmemory};
   }
 
   void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {

@@ -171,6 +171,34 @@ struct LinearAttention : Function<LinearAttention> {
   }
 };
 
+// Queries, keys and values of qkv [N, 3 heads c, H, W]: [N, P, 3, heads, c], a view where channels are innermost.
+Tensor by_pixel(const Tensor& qkv, const Tensor& memory) {
+  return qkv.permute({0, 2, 3, 1}).reshape({qkv.size(0), qkv.size(2) * qkv.size(3), 3, memory.size(2), memory.size(4)});
+}
+Tensor by_head(const Tensor& tokens) { return tokens.transpose(1, 2); }  // and back: [N, tokens, h, c] and [N, h, tokens, c]
+
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv) {  // by head
+  const Tensor out = by_head(at::scaled_dot_product_attention(q, k, v));
+  const Tensor image = out.reshape({qkv.size(0), qkv.size(2), qkv.size(3), qkv.size(1) / 3}).permute({0, 3, 1, 2});
+  return image.contiguous(qkv.suggest_memory_format());
+}
+
+// Queries, keys and values by head, the latter two with those of the memory.
+struct WithMemory : Function<WithMemory> {
+  static variable_list forward(AutogradContext* context, const Tensor& qkv, const Tensor& memory) {
+    const Tensor own = by_pixel(qkv, memory), all = fused_kernels(qkv.device())->with_memory(own, memory);
+    context->saved_data["sizes"] = qkv.sizes().vec();
+    return {by_head(own.select(2, 0)).detach(), by_head(all[0]).detach(), by_head(all[1]).detach()};
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto sizes = context->saved_data["sizes"].toIntVector();
+    const auto tokens = [](const Tensor& x) { return by_head(x).contiguous(); };
+    const Tensor dq = tokens(upstream[0]), dk = tokens(upstream[1]), dv = tokens(upstream[2]);
+    const auto gradient = fused_kernels(dq.device())->with_memory_backward(dq, dk, dv);
+    return {gradient.qkv.view({sizes[0], sizes[2], sizes[3], sizes[1]}).permute({0, 3, 1, 2}), gradient.memory};
+  }
+};
+
 }  // namespace
 
 bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
@@ -209,6 +237,13 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) 
   const Tensor v = at::cat({extra[1], parts[2]}, -1);
   const Tensor context = at::matmul(v, k.transpose(-1, -2));  // [N, h, c of v, c of k]
   return at::matmul(context, q).reshape({n, heads * channels, qkv.size(2), qkv.size(3)});
+}
+
+Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
+  const auto own = by_pixel(qkv, memory).unbind(2);                                     // [N, P, h, c] each
+  const auto extra = memory.to(qkv.scalar_type()).transpose(2, 3).unbind(1);            // [N, M, h, c] each
+  const Tensor k = at::cat({extra[0], own[1]}, 1), v = at::cat({extra[1], own[2]}, 1);  // [N, M + P, h, c]
+  return attend(by_head(own[0]), by_head(k), by_head(v), qkv);
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
@@ -304,6 +339,14 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) 
   const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(2) == 32;
   if (!shaped || !fused_kernels(qkv.device())) return plain::linear_attention(qkv, memory, heads);
   return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).contiguous(), heads);
+}
+
+Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
+  const bool shaped = memory.size(4) % 8 == 0 && (qkv.scalar_type() == at::kBFloat16 || qkv.scalar_type() == at::kFloat);
+  if (!shaped || !fused_kernels(qkv.device())) return plain::full_attention(qkv, memory);
+  const Tensor images = channels_last(qkv);
+  const auto tokens = WithMemory::apply(images, memory.to(at::kFloat));
+  return attend(tokens[0], tokens[1], tokens[2], images);
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {

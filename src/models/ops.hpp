@@ -44,6 +44,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 // qkv [N, 3 heads c, H, W], memory [2, heads, c, M] (keys, values) -> [N, heads c, H, W]
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 
+// Softmax attention between all pixels, keys and values of memory tokens included, which each image has of its own.
+// qkv [N, 3 heads c, H, W], memory [N, 2, heads, M, c] (keys, values) -> [N, heads c, H, W]
+Tensor full_attention(const Tensor& qkv, const Tensor& memory);
+
 // The following write into given tensors, compute no gradients and take matrices [N, C] whose rows may be strided.
 // x += bias? + residual?, y = gelu(x). bias [C].
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
@@ -69,6 +73,7 @@ Tensor upsample(const Tensor& x);
 Tensor concatenate(const Tensor& a, const Tensor& b);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
+Tensor full_attention(const Tensor& qkv, const Tensor& memory);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
 void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);

@@ -219,6 +219,35 @@ TEST_F(Kernels, LinearAttentionRepeats) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_TRUE(at::equal(once[i], again[i])) << i;
 }
 
+TEST_F(Kernels, FullAttention) {
+  struct Case {
+    int64_t n, heads, h, w, memories;
+  };
+  for (const Case& c : {Case{32, 4, 16, 16, 4}, Case{1, 2, 7, 9, 3}, Case{5, 1, 1, 1, 1}, Case{100, 4, 8, 8, 4}})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(::testing::Message() << "N " << c.n << " H " << c.h << " W " << c.w << " " << toString(type));
+      const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0], a[1]); }; };
+      compare(run(ops::full_attention), run(ops::plain::full_attention), {normal({c.n, c.heads * 96, c.h, c.w})},
+              {normal({c.n, 2, c.heads, c.memories, 32})}, type, type == at::kFloat ? 2e-3 : 2e-2);  // torch may multiply in TF32
+    }
+}
+
+// Exact where only copies are made, of memories that are a part of wider rows too.
+TEST_F(Kernels, MemoryTokensAreCopied) {
+  const auto& kernels = *fused_kernels(cuda_->device());
+  const Tensor wide = normal({3, 7 + 2 * 4 * 5 * 32}), memory = wide.narrow(1, 7, 2 * 4 * 5 * 32).unflatten(1, {2, 4, 5, 32});
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const Tensor qkv = normal({3, 63, 3, 4, 32}).to(type), kv = kernels.with_memory(qkv, memory);
+    for (int64_t part = 0; part < 2; ++part) {
+      EXPECT_TRUE(at::equal(kv[part].slice(1, 0, 5), memory.select(1, part).transpose(1, 2).to(type)));
+      EXPECT_TRUE(at::equal(kv[part].slice(1, 5), qkv.select(2, 1 + part)));
+    }
+    const auto d = kernels.with_memory_backward(qkv.select(2, 0).contiguous(), kv[0], kv[1]);
+    EXPECT_TRUE(at::equal(d.qkv, qkv));
+    EXPECT_TRUE(at::equal(d.memory, memory.to(type).to(at::kFloat)));
+  }
+}
+
 // The operators that write: matrices that are every second half of wider ones, so that their rows are strided.
 class Pointwise : public Kernels {
  protected:

@@ -66,6 +66,16 @@ class PlainKernels : public FusedKernels {
                                                     const Tensor&) const override {
     throw Error("bfloat16 only");
   }
+  Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
+    const auto with = [&](int64_t part) { return at::cat({memory.select(1, part).transpose(1, 2), qkv.select(2, 1 + part)}, 1); };
+    return at::stack({with(0), with(1)});
+  }
+  MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
+    const int64_t memories = dk.size(1) - dq.size(1);
+    const auto own = [&](const Tensor& x) { return x.slice(1, memories); };
+    const auto extra = [&](const Tensor& x) { return x.slice(1, 0, memories).transpose(1, 2); };
+    return {at::stack({dq, own(dk), own(dv)}, 2), at::stack({extra(dk), extra(dv)}, 1)};
+  }
   void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
     ops::plain::add_gelu(x, bias, residual, y);
   }
