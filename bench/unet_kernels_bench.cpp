@@ -140,7 +140,8 @@ void skips(const Comparison& compare, const FusedKernels& kernels, const Images&
 
 void linear_attention(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
   constexpr int64_t heads = 4;
-  const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size), compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}), heads};
+  const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size),
+                                compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}).expand({n, -1, -1, -1, -1}), heads};
   const Tensor dout = compare.image(n, heads * 32, size);
   const auto out = kernels.linear_attention(in);
   const auto qkv = static_cast<double>(in.qkv.nbytes()), more = static_cast<double>(dout.nbytes());

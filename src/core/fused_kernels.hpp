@@ -48,7 +48,7 @@ struct RmsNormGradient {
 // Linear attention with 32 channels a head and learned memory tokens.
 struct LinearAttentionInput {
   Tensor qkv;     // bfloat16 [N, 3 heads 32, H, W], channels last
-  Tensor memory;  // float32 [2, heads, 32, M]: keys and values that every image also has
+  Tensor memory;  // float32 [N, 2, heads, 32, M]: keys and values that each image also has, images any distance apart
   int64_t heads;
 };
 struct LinearAttentionOutput {
@@ -57,7 +57,7 @@ struct LinearAttentionOutput {
   Tensor keys;     // float32 [N heads, 2, 32], of each key channel: what exponentials are taken against, and their sum
 };
 struct LinearAttentionGradient {
-  Tensor qkv, memory;
+  Tensor qkv, memory;  // the latter by image
 };
 
 // Of attention's queries, keys and values [N, P, 3, heads, c], and of memory tokens by image, float32 [N, 2, heads, M, c].

@@ -87,7 +87,8 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.images = static_cast<int>(in.qkv.size(0));
   s.pixels = static_cast<int>(in.qkv.size(2) * in.qkv.size(3));
   s.heads = static_cast<int>(in.heads);
-  s.memories = static_cast<int>(in.memory.size(3));
+  s.memories = static_cast<int>(in.memory.size(4));
+  s.memory_row = static_cast<int>(in.memory.stride(0));
   const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 1320);
   s.chunk = ((s.pixels + wanted - 1) / wanted + 63) / 64 * 64;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
@@ -287,7 +288,7 @@ class CudaKernels final : public FusedKernels {
                                     elements<bf16>(dout), elements_of<float>(partial), elements_of<float>(dcontext),
                                     elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    return {dqkv, dmemory.sum({0})};
+    return {dqkv, dmemory};
   }
 
   Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {

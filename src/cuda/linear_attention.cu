@@ -162,6 +162,7 @@ __global__ void __launch_bounds__(threads, 5) context_kernel(LinearAttentionShap
 __global__ void __launch_bounds__(32 * join_warps)
     join_kernel(LinearAttentionShape s, const float* partial, const float* partial_max, const float* memory, float* context, float* keys) {
   const int row = blockIdx.x * join_warps + threadIdx.x / 32, head = row / D, h = head % s.heads, d = row % D, e = threadIdx.x % 32;
+  memory += static_cast<size_t>(head / s.heads) * s.memory_row;
   const float* memory_k = memory + (h * D + d) * s.memories;
   const float* memory_v = memory + ((s.heads + h) * D + e) * s.memories;
   partial += static_cast<size_t>(head) * s.chunks * (D + 1) * D;
@@ -294,6 +295,7 @@ __global__ void __launch_bounds__(D* D) join_backward_kernel(LinearAttentionShap
   __syncthreads();
   // Thread (channel, j): one key and one value of memory token j.
   const int channel = threadIdx.x % D;
+  memory += static_cast<size_t>(n) * s.memory_row;
   for (int j = threadIdx.x / D; j < s.memories; j += D) {
     const float* memory_k = memory + h * D * s.memories + j;
     const float* memory_v = memory + (s.heads + h) * D * s.memories + j;

@@ -10,6 +10,16 @@
 
 namespace df::layers {
 
+namespace {
+
+// Memory tokens of each of `images` images: [images, ...].
+Tensor memory_of(const Tensor& parameter, const ImageRows& rows, int64_t images) {
+  const Tensor own = rows.of(parameter);
+  return own.defined() ? own.unflatten(1, parameter.sizes()) : parameter.expand({images, -1, -1, -1, -1});
+}
+
+}  // namespace
+
 ResnetBlock::ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generator generator) {
   mlp_ = add<Linear>(*add<Group>(*this, "mlp"), "1", embedding, 2 * out, generator);
   const auto block1 = add<Group>(*this, "block1"), block2 = add<Group>(*this, "block2");
@@ -49,9 +59,9 @@ LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator 
   out_norm_ = add<RmsNorm>(*out, "1", channels);
 }
 
-Tensor LinearAttention::operator()(const Tensor& x, const ImageRows&) const {
+Tensor LinearAttention::operator()(const Tensor& x, const ImageRows& rows) const {
   const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
-  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, mem_kv_, heads_)), x);
+  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, memory_of(mem_kv_, rows, x.size(0)), heads_)), x);
 }
 
 FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) {
@@ -63,9 +73,7 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
 }
 
 Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const Tensor own = rows.of(mem_kv_);
-  const Tensor memory = own.defined() ? own.unflatten(1, mem_kv_.sizes()) : mem_kv_.unsqueeze(0).expand({x.size(0), -1, -1, -1, -1});
-  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}})), memory), rows, x);
+  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}})), memory_of(mem_kv_, rows, x.size(0))), rows, x);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,

@@ -42,7 +42,7 @@ class PixelAttention : public Module {
 class LinearAttention : public PixelAttention {
  public:
   LinearAttention(int64_t channels, int64_t heads, at::Generator generator);
-  void vectors(std::vector<Tensor>&) const override {}
+  void vectors(std::vector<Tensor>& all) const override { all.push_back(mem_kv_); }
   Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:

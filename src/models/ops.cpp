@@ -229,9 +229,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
-  const int64_t n = qkv.size(0), channels = memory.size(2), memories = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
+  const int64_t n = qkv.size(0), channels = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
   const auto parts = qkv.reshape({n, 3, heads, channels, pixels}).unbind(1);  // each [N, h, c, P]
-  const auto extra = memory.unsqueeze(1).expand({2, n, heads, channels, memories}).unbind(0);
+  const auto extra = memory.unbind(1);                                        // each [N, h, c, M]
   const Tensor q = at::softmax(parts[0], 2) * (1.0 / std::sqrt(static_cast<double>(channels)));
   const Tensor k = at::softmax(at::cat({extra[0], parts[1]}, -1), -1);  // [N, h, c, M + P]
   const Tensor v = at::cat({extra[1], parts[2]}, -1);
@@ -336,9 +336,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
-  const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(2) == 32;
+  const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(3) == 32;
   if (!shaped || !fused_kernels(qkv.device())) return plain::linear_attention(qkv, memory, heads);
-  return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).contiguous(), heads);
+  // Of an image all lies together: a view unless it does not.
+  return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).flatten(1).unflatten(1, memory.sizes().slice(1)), heads);
 }
 
 Tensor full_attention(const Tensor& qkv, const Tensor& memory) {

@@ -41,7 +41,7 @@ std::pair<Tensor, Tensor> fork(const Tensor& x);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 
 // Queries normalised over channels, keys over pixels and memory tokens (Shen et al. 2021), scale c^-1/2.
-// qkv [N, 3 heads c, H, W], memory [2, heads, c, M] (keys, values) -> [N, heads c, H, W]
+// qkv [N, 3 heads c, H, W], memory [N, 2, heads, c, M] (keys, values) of each image -> [N, heads c, H, W]
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 
 // Softmax attention between all pixels, keys and values of memory tokens included, which each image has of its own.

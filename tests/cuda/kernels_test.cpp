@@ -199,7 +199,7 @@ TEST_F(Kernels, LinearAttention) {
     SCOPED_TRACE(::testing::Message() << "N " << c.n << " heads " << c.heads << " H " << c.h << " W " << c.w);
     const auto run = [&](auto f) { return [f, c](const Arguments& a) { return f(a[0], a[1], c.heads); }; };
     compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * c.scale},
-            {normal({2, c.heads, 32, c.memories})}, at::kBFloat16, 1.2e-2);
+            {normal({c.n, 2, c.heads, 32, c.memories})}, at::kBFloat16, 1.2e-2);
   }
 }
 
@@ -207,7 +207,7 @@ TEST_F(Kernels, LinearAttentionRepeats) {
   const auto image = [&](int64_t channels) {
     return normal({5, channels, 33, 35}).to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
   };
-  const LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}), 4};
+  const LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}).expand({5, -1, -1, -1, -1}), 4};
   const Tensor dout = image(4 * 32);
   const auto run = [&] {
     const auto& kernels = *fused_kernels(dout.device());
