@@ -32,6 +32,11 @@ class Comparison {
   Tensor vectors(int64_t count, int64_t n, int64_t c) const {
     return at::randn({count, n, c}, at::TensorOptions(at::kFloat).device(on_.device()));
   }
+  void print(const std::string& what, double bytes, const std::function<void()>& work) const {
+    const double time = measure(work);
+    fmt::print("{:52} {:>11}    {:8.2f} us  {:5.2f} TB/s\n", what, "", time, bytes / time * 1e-6);
+    std::fflush(stdout);
+  }
   // bytes: the least that a call must read and write.
   void print(const std::string& what, double bytes, const std::function<void()>& before, const std::function<void()>& after) const {
     const double a = measure(before), b = measure(after);
@@ -110,6 +115,63 @@ void upsampling(const Comparison& compare, const FusedKernels& kernels, const Im
       [&] { kernels.upsample_backward(dy); });
 }
 
+// As torch concatenates, and takes the gradients of a skip connection apart and adds them, and as the U-Net does.
+void skips(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+  const int64_t c = shape.channels;
+  const Tensor x = compare.image(n, c, shape.size), skip = compare.image(n, c, shape.size), dy = compare.image(n, 2 * c, shape.size);
+  const auto bytes = static_cast<double>(x.nbytes());
+  compare.print(
+      fmt::format("concatenation, {} x {} x {} x {}", n, c, shape.size, shape.size), 4 * bytes,
+      [&] {
+        at::cat({x, skip}, 1);
+      },
+      [&] { kernels.concatenate(x, skip); });
+  compare.print(
+      "   its gradient, and that of another use added", 5 * bytes,
+      [&] {
+        dy.narrow(1, 0, c).contiguous(at::MemoryFormat::ChannelsLast);
+        dy.narrow(1, c, c) + skip;
+      },
+      [&] {
+        kernels.gather(dy.narrow(1, 0, c), 2 * c, {});
+        kernels.gather(dy.narrow(1, c, c), 2 * c, skip);
+      });
+}
+
+void linear_attention(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+  constexpr int64_t heads = 4;
+  const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size),
+                                compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}).expand({n, -1, -1, -1, -1}), heads};
+  const Tensor dout = compare.image(n, heads * 32, size);
+  const auto out = kernels.linear_attention(in);
+  const auto qkv = static_cast<double>(in.qkv.nbytes()), more = static_cast<double>(dout.nbytes());
+  compare.print(fmt::format("linear attention, {} x {} heads x {} x {}", n, heads, size, size), qkv + more,
+                [&] { kernels.linear_attention(in); });
+  compare.print("   its gradient", 2 * qkv + more, [&] { kernels.linear_attention_backward(in, out, dout); });
+}
+
+// As torch joins keys and values with those of the memory, and takes their gradients apart, and as the U-Net does.
+void memory_tokens(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+  constexpr int64_t heads = 4, channels = 32, memories = 4;
+  const Tensor qkv = compare.image(n, 3 * heads * channels, size).permute({0, 2, 3, 1}).view({n, size * size, 3, heads, channels});
+  const Tensor memory = compare.vectors(n, 2 * heads * memories, channels).view({n, 2, heads, memories, channels});
+  const Tensor kv = kernels.with_memory(qkv, memory), dq = qkv.select(2, 0).contiguous();
+  const auto bytes = static_cast<double>(qkv.nbytes());
+  compare.print(
+      fmt::format("keys and values with memory, {} x {} heads x {} x {}", n, heads, size, size), bytes * 4 / 3,
+      [&] {
+        const auto extra = memory.to(at::kBFloat16).transpose(2, 3).unbind(1);
+        for (size_t part = 0; part < 2; ++part) at::cat({extra[part], qkv.select(2, 1 + static_cast<int64_t>(part))}, 1);
+      },
+      [&] { kernels.with_memory(qkv, memory); });
+  compare.print(
+      "   their gradient", 2 * bytes,
+      [&] {
+        at::stack({dq, kv[0].slice(1, memories), kv[1].slice(1, memories)}, 2);
+      },
+      [&] { kernels.with_memory_backward(dq, kv[0], kv[1]); });
+}
+
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
@@ -124,6 +186,12 @@ int run(int argc, char** argv) {
       norms(compare, *kernels, shape, batch);
       biases(compare, *kernels, shape, batch);
       upsampling(compare, *kernels, shape, batch);
+      skips(compare, *kernels, shape, batch);
+    }
+  for (const int64_t batch : {1, 32, 100})
+    for (const int64_t size : {64, 32, 16}) {
+      linear_attention(compare, *kernels, size, batch);
+      if (size < 64) memory_tokens(compare, *kernels, size, batch);
     }
   return 0;
 }

@@ -51,15 +51,20 @@ struct RmsNormGradient {
 // Linear attention with 32 channels a head and learned memory tokens.
 struct LinearAttentionInput {
   Tensor qkv;     // bfloat16 [N, 3 heads 32, H, W], channels last
-  Tensor memory;  // float32 [2, heads, 32, M]: keys and values that every image also has
+  Tensor memory;  // float32 [N, 2, heads, 32, M]: keys and values that each image also has, images any distance apart
   int64_t heads;
 };
 struct LinearAttentionOutput {
   Tensor out;      // bfloat16 [N, heads 32, H, W], channels last
   Tensor context;  // float32 [N heads, 32, 32], normalised and scaled: key channel, value channel
-  Tensor keys;     // float32 [N heads, 2, 32]: largest key and sum of exponentials of each key channel
+  Tensor keys;     // float32 [N heads, 2, 32], of each key channel: what exponentials are taken against, and their sum
 };
 struct LinearAttentionGradient {
+  Tensor qkv, memory;  // the latter by image
+};
+
+// Of attention's queries, keys and values [N, P, 3, heads, c], and of memory tokens by image, float32 [N, 2, heads, M, c].
+struct MemoryTokensGradient {
   Tensor qkv, memory;
 };
 
@@ -105,11 +110,21 @@ class FusedKernels {
   // The same images with every pixel twice in each direction, and the gradient of the smaller ones.
   virtual Tensor upsample(const Tensor& x) const = 0;
   virtual Tensor upsample_backward(const Tensor& dy) const = 0;
+  // a [N, A, H, W] and b [N, B, H, W] beside each other in their channels: channels last, of one type, A and B divisible by 8.
+  virtual Tensor concatenate(const Tensor& a, const Tensor& b) const = 0;
+  // Images [N, C, H, W] with channels innermost and pixels `row` elements apart, such as a part of concatenated ones, by themselves; plus
+  // `more`, channels last, or undefined. C and `row` divisible by 8.
+  virtual Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
   virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
   virtual LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& input, const LinearAttentionOutput& output,
                                                             const Tensor& dout) const = 0;
+  // Keys and values [2, N, M + P, heads, c], those of the memory first: qkv [N, P, 3, heads, c], float32 or bfloat16, c divisible by 8;
+  // memory float32 [N, 2, heads, M, c], images any distance apart.
+  virtual Tensor with_memory(const Tensor& qkv, const Tensor& memory) const = 0;
+  // dq [N, P, heads, c], dk and dv [N, M + P, heads, c]
+  virtual MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const = 0;
   // Matrices [N, C] of one type, float32 or bfloat16, C divisible by 8; rows may be strided, and start at multiples of 16 bytes.
   // x += bias + residual (either may be undefined), y = gelu(x), or dx = (dy + more) gelu'(x); bias [C] like x.
   virtual void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const = 0;

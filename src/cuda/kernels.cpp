@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "cuda/concatenate.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
+#include "cuda/memory_tokens.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 #include "cuda/token_layers.cuh"
@@ -97,9 +99,10 @@ cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.images = static_cast<int>(in.qkv.size(0));
   s.pixels = static_cast<int>(in.qkv.size(2) * in.qkv.size(3));
   s.heads = static_cast<int>(in.heads);
-  s.memories = static_cast<int>(in.memory.size(3));
-  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 660);
-  s.chunk = ((s.pixels + wanted - 1) / wanted + 127) / 128 * 128;
+  s.memories = static_cast<int>(in.memory.size(4));
+  s.memory_row = static_cast<int>(in.memory.stride(0));
+  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 1320);
+  s.chunk = ((s.pixels + wanted - 1) / wanted + 63) / 64 * 64;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
   return s;
 }
@@ -218,6 +221,30 @@ class CudaKernels final : public FusedKernels {
     return dx;
   }
 
+  Tensor concatenate(const Tensor& a, const Tensor& b) const override {
+    const c10::cuda::CUDAGuard guard(a.device());
+    auto y = at::empty({a.size(0), a.size(1) + b.size(1), a.size(2), a.size(3)}, a.options(), at::MemoryFormat::ChannelsLast);
+    with_type(a, [&](auto type) {
+      using T = decltype(type);
+      cuda::concatenate<T>(static_cast<int>(a.numel() / a.size(1)), static_cast<int>(a.size(1)), static_cast<int>(b.size(1)),
+                           elements<T>(a), elements<T>(b), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
+  Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    auto y = like(x);
+    with_type(x, [&](auto type) {
+      using T = decltype(type);
+      cuda::gather<T>(static_cast<int>(x.numel() / x.size(1)), static_cast<int>(x.size(1)), static_cast<int>(row), elements<T>(x),
+                      elements<T>(more), elements_of<T>(y), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return y;
+  }
+
   Tensor rms_norm(const RmsNormInput& in) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
     auto y = like(in.x);
@@ -275,7 +302,36 @@ class CudaKernels final : public FusedKernels {
                                     elements<bf16>(dout), elements_of<float>(partial), elements_of<float>(dcontext),
                                     elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    return {dqkv, dmemory.sum({0})};
+    return {dqkv, dmemory};
+  }
+
+  Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
+    const c10::cuda::CUDAGuard guard(qkv.device());
+    const Tensor rows = memory.flatten(1);  // a copy where the rest is not dense
+    const cuda::MemoryTokensShape s{static_cast<int>(qkv.size(0)), static_cast<int>(qkv.size(1)), static_cast<int>(memory.size(3)),
+                                    static_cast<int>(qkv.size(3)), static_cast<int>(qkv.size(4))};
+    auto kv = at::empty({2, qkv.size(0), memory.size(3) + qkv.size(1), qkv.size(3), qkv.size(4)}, qkv.options());
+    with_type(qkv, [&](auto type) {
+      using T = decltype(type);
+      cuda::with_memory<T>(s, elements<T>(qkv), floats(rows), static_cast<int>(rows.stride(0)), elements_of<T>(kv), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return kv;
+  }
+
+  MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
+    const c10::cuda::CUDAGuard guard(dq.device());
+    const int64_t n = dq.size(0), pixels = dq.size(1), heads = dq.size(2), channels = dq.size(3), memories = dk.size(1) - pixels;
+    const cuda::MemoryTokensShape s{static_cast<int>(n), static_cast<int>(pixels), static_cast<int>(memories), static_cast<int>(heads),
+                                    static_cast<int>(channels)};
+    auto dqkv = at::empty({n, pixels, 3, heads, channels}, dq.options()), dmemory = float_empty(dq, {n, 2, heads, memories, channels});
+    with_type(dq, [&](auto type) {
+      using T = decltype(type);
+      cuda::with_memory_backward<T>(s, elements<T>(dq), elements<T>(dk), elements<T>(dv), elements_of<T>(dqkv), elements_of<float>(dmemory),
+                                    stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return {dqkv, dmemory};
   }
 
   void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {

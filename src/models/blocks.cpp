@@ -10,6 +10,16 @@
 
 namespace df::layers {
 
+namespace {
+
+// Memory tokens of each of `images` images: [images, ...].
+Tensor memory_of(const Tensor& parameter, const ImageRows& rows, int64_t images) {
+  const Tensor own = rows.of(parameter);
+  return own.defined() ? own.unflatten(1, parameter.sizes()) : parameter.expand({images, -1, -1, -1, -1});
+}
+
+}  // namespace
+
 ResnetBlock::ResnetBlock(int64_t in, int64_t out, int64_t embedding, at::Generator generator) {
   mlp_ = add<Linear>(*add<Group>(*this, "mlp"), "1", embedding, 2 * out, generator);
   const auto block1 = add<Group>(*this, "block1"), block2 = add<Group>(*this, "block2");
@@ -50,12 +60,12 @@ LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator 
   out_norm_ = add<RmsNorm>(*out, "1", channels);
 }
 
-Tensor LinearAttention::operator()(const Tensor& x, const ImageRows&) const {
+Tensor LinearAttention::operator()(const Tensor& x, const ImageRows& rows) const {
   const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
-  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, mem_kv_, heads_)), x);
+  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, memory_of(mem_kv_, rows, x.size(0)), heads_)), x);
 }
 
-FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) : heads_(heads) {
+FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) {
   const int64_t hidden = heads * head_channels;
   mem_kv_ = register_parameter("mem_kv", at::randn({2, heads, memories, head_channels}, generator, at::TensorOptions(at::kFloat)));
   norm_ = add<RmsNorm>(*this, "norm", channels);
@@ -64,19 +74,7 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
 }
 
 Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const int64_t n = x.size(0), height = x.size(2), width = x.size(3);
-  // With channels innermost these are views: [N, P, h, c] each.
-  const auto qkv = (*to_qkv_)((*norm_)({x, {}})).permute({0, 2, 3, 1}).reshape({n, height * width, 3, heads_, head_channels}).unbind(2);
-  const Tensor own = rows.of(mem_kv_);
-  const auto type = qkv[1].scalar_type();
-  const auto memory = own.defined()
-                          ? own.unflatten(1, mem_kv_.sizes()).to(type).transpose(2, 3).unbind(1)
-                          : mem_kv_.to(type).transpose(1, 2).unsqueeze(1).expand({2, n, memories, heads_, head_channels}).unbind(0);
-  const auto by_head = [](const Tensor& tokens) { return tokens.transpose(1, 2); };       // [N, h, tokens, c]
-  const Tensor k = at::cat({memory[0], qkv[1]}, 1), v = at::cat({memory[1], qkv[2]}, 1);  // [N, 4 + P, h, c]
-  const Tensor out = by_head(at::scaled_dot_product_attention(by_head(qkv[0]), by_head(k), by_head(v)));
-  const Tensor image = out.reshape({n, height, width, heads_ * head_channels}).permute({0, 3, 1, 2});
-  return (*to_out_)(image.contiguous(x.suggest_memory_format()), rows, x);
+  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}})), memory_of(mem_kv_, rows, x.size(0))), rows, x);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,

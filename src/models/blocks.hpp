@@ -42,7 +42,7 @@ class PixelAttention : public Module {
 class LinearAttention : public PixelAttention {
  public:
   LinearAttention(int64_t channels, int64_t heads, at::Generator generator);
-  void vectors(std::vector<Tensor>&) const override {}
+  void vectors(std::vector<Tensor>& all) const override { all.push_back(mem_kv_); }
   Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:
@@ -59,7 +59,6 @@ class FullAttention : public PixelAttention {
   Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:
-  int64_t heads_;
   Tensor mem_kv_;  // [2, heads, 4, 32]
   std::shared_ptr<RmsNorm> norm_;
   std::shared_ptr<Conv2d> to_qkv_, to_out_;

@@ -112,6 +112,36 @@ struct Upsample : Function<Upsample> {
   }
 };
 
+struct Concatenate : Function<Concatenate> {
+  static Tensor forward(AutogradContext* context, const Tensor& a, const Tensor& b) {
+    context->saved_data["first"] = a.size(1);
+    return fused_kernels(a.device())->concatenate(a, b);
+  }
+  // The second part stays where it is: `Fork` adds to it as it gathers it.
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const Tensor dy = channels_last(upstream[0]);
+    const int64_t first = context->saved_data["first"].toInt(), channels = dy.size(1);
+    return {fused_kernels(dy.device())->gather(dy.narrow(1, 0, first), channels, {}), dy.narrow(1, first, channels - first)};
+  }
+};
+
+// Elements from pixel to pixel of images [N, C, H, W] with channels innermost; 0 where they do not lie like that.
+int64_t pixel_row(const Tensor& x) {
+  const int64_t height = x.size(2), width = x.size(3);
+  const int64_t row = width > 1 ? x.stride(3) : height > 1 ? x.stride(2) : x.size(0) > 1 ? x.stride(0) : x.size(1);
+  const bool rows = height == 1 || x.stride(2) == width * row, images = x.size(0) == 1 || x.stride(0) == height * width * row;
+  return rows && images && x.stride(1) == 1 && row % 8 == 0 && x.storage_offset() % 8 == 0 ? row : 0;
+}
+
+struct Fork : Function<Fork> {
+  static variable_list forward(AutogradContext*, const Tensor& x) { return {x.detach(), x.detach()}; }
+  static variable_list backward(AutogradContext*, const variable_list& upstream) {
+    const int64_t row = pixel_row(upstream[1]);
+    const Tensor part = row > 0 ? upstream[1] : channels_last(upstream[1]);
+    return {fused_kernels(part.device())->gather(part, row > 0 ? row : part.size(1), channels_last(upstream[0]))};
+  }
+};
+
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
     context->save_for_backward({x, or_none(x_bias), g});
@@ -143,6 +173,34 @@ struct LinearAttention : Function<LinearAttention> {
   }
 };
 
+// Queries, keys and values of qkv [N, 3 heads c, H, W]: [N, P, 3, heads, c], a view where channels are innermost.
+Tensor by_pixel(const Tensor& qkv, const Tensor& memory) {
+  return qkv.permute({0, 2, 3, 1}).reshape({qkv.size(0), qkv.size(2) * qkv.size(3), 3, memory.size(2), memory.size(4)});
+}
+Tensor by_head(const Tensor& tokens) { return tokens.transpose(1, 2); }  // and back: [N, tokens, h, c] and [N, h, tokens, c]
+
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv) {  // by head
+  const Tensor out = by_head(at::scaled_dot_product_attention(q, k, v));
+  const Tensor image = out.reshape({qkv.size(0), qkv.size(2), qkv.size(3), qkv.size(1) / 3}).permute({0, 3, 1, 2});
+  return image.contiguous(qkv.suggest_memory_format());
+}
+
+// Queries, keys and values by head, the latter two with those of the memory.
+struct WithMemory : Function<WithMemory> {
+  static variable_list forward(AutogradContext* context, const Tensor& qkv, const Tensor& memory) {
+    const Tensor own = by_pixel(qkv, memory), all = fused_kernels(qkv.device())->with_memory(own, memory);
+    context->saved_data["sizes"] = qkv.sizes().vec();
+    return {by_head(own.select(2, 0)).detach(), by_head(all[0]).detach(), by_head(all[1]).detach()};
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto sizes = context->saved_data["sizes"].toIntVector();
+    const auto tokens = [](const Tensor& x) { return by_head(x).contiguous(); };
+    const Tensor dq = tokens(upstream[0]), dk = tokens(upstream[1]), dv = tokens(upstream[2]);
+    const auto gradient = fused_kernels(dq.device())->with_memory_backward(dq, dk, dv);
+    return {gradient.qkv.view({sizes[0], sizes[2], sizes[3], sizes[1]}).permute({0, 3, 1, 2}), gradient.memory};
+  }
+};
+
 }  // namespace
 
 bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
@@ -164,6 +222,8 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
 
 Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}); }
 
+Tensor concatenate(const Tensor& a, const Tensor& b) { return at::cat({a, b}, 1); }
+
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
   const Tensor norm = at::linalg_vector_norm(shifted, 2, at::IntArrayRef{1}, true).clamp_min(1e-12);  // [N, 1, H, W]
@@ -172,14 +232,21 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
-  const int64_t n = qkv.size(0), channels = memory.size(2), memories = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
+  const int64_t n = qkv.size(0), channels = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
   const auto parts = qkv.reshape({n, 3, heads, channels, pixels}).unbind(1);  // each [N, h, c, P]
-  const auto extra = memory.unsqueeze(1).expand({2, n, heads, channels, memories}).unbind(0);
+  const auto extra = memory.unbind(1);                                        // each [N, h, c, M]
   const Tensor q = at::softmax(parts[0], 2) * (1.0 / std::sqrt(static_cast<double>(channels)));
   const Tensor k = at::softmax(at::cat({extra[0], parts[1]}, -1), -1);  // [N, h, c, M + P]
   const Tensor v = at::cat({extra[1], parts[2]}, -1);
   const Tensor context = at::matmul(v, k.transpose(-1, -2));  // [N, h, c of v, c of k]
   return at::matmul(context, q).reshape({n, heads * channels, qkv.size(2), qkv.size(3)});
+}
+
+Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
+  const auto own = by_pixel(qkv, memory).unbind(2);                                     // [N, P, h, c] each
+  const auto extra = memory.to(qkv.scalar_type()).transpose(2, 3).unbind(1);            // [N, M, h, c] each
+  const Tensor k = at::cat({extra[0], own[1]}, 1), v = at::cat({extra[1], own[2]}, 1);  // [N, M + P, h, c]
+  return attend(by_head(own[0]), by_head(k), by_head(v), qkv);
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
@@ -254,6 +321,17 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
 
 Tensor upsample(const Tensor& x) { return kernels_for(x) ? Upsample::apply(channels_last(x)) : plain::upsample(x); }
 
+Tensor concatenate(const Tensor& a, const Tensor& b) {
+  if (!kernels_for(a) || !kernels_for(b) || a.scalar_type() != b.scalar_type()) return plain::concatenate(a, b);
+  return Concatenate::apply(channels_last(a), channels_last(b));
+}
+
+std::pair<Tensor, Tensor> fork(const Tensor& x) {
+  if (!kernels_for(x) || !x.requires_grad()) return {x, x};
+  const auto both = Fork::apply(x);
+  return {both[0], both[1]};
+}
+
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
@@ -261,9 +339,18 @@ Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Te
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
-  const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(2) == 32;
+  const bool shaped = qkv.scalar_type() == at::kBFloat16 && memory.size(3) == 32;
   if (!shaped || !fused_kernels(qkv.device())) return plain::linear_attention(qkv, memory, heads);
-  return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).contiguous(), heads);
+  // Of an image all lies together: a view unless it does not.
+  return LinearAttention::apply(channels_last(qkv), memory.to(at::kFloat).flatten(1).unflatten(1, memory.sizes().slice(1)), heads);
+}
+
+Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
+  const bool shaped = memory.size(4) % 8 == 0 && (qkv.scalar_type() == at::kBFloat16 || qkv.scalar_type() == at::kFloat);
+  if (!shaped || !fused_kernels(qkv.device())) return plain::full_attention(qkv, memory);
+  const Tensor images = channels_last(qkv);
+  const auto tokens = WithMemory::apply(images, memory.to(at::kFloat));
+  return attend(tokens[0], tokens[1], tokens[2], images);
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {

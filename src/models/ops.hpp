@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "core/activation.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
@@ -32,12 +33,21 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 // Every pixel twice in each direction: [N, C, H, W] -> [N, C, 2 H, 2 W].
 Tensor upsample(const Tensor& x);
 
+// Beside each other in their channels: [N, A, H, W], [N, B, H, W] -> [N, A + B, H, W].
+Tensor concatenate(const Tensor& a, const Tensor& b);
+// x for two uses, of which the second is to be concatenated: the gradients of both are added where they lie.
+std::pair<Tensor, Tensor> fork(const Tensor& x);
+
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 
 // Queries normalised over channels, keys over pixels and memory tokens (Shen et al. 2021), scale c^-1/2.
-// qkv [N, 3 heads c, H, W], memory [2, heads, c, M] (keys, values) -> [N, heads c, H, W]
+// qkv [N, 3 heads c, H, W], memory [N, 2, heads, c, M] (keys, values) of each image -> [N, heads c, H, W]
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
+
+// Softmax attention between all pixels, keys and values of memory tokens included, which each image has of its own.
+// qkv [N, 3 heads c, H, W], memory [N, 2, heads, M, c] (keys, values) -> [N, heads c, H, W]
+Tensor full_attention(const Tensor& qkv, const Tensor& memory);
 
 // The following write into given tensors, compute no gradients and take matrices [N, C] whose rows may be strided.
 // x += bias? + residual?, y = gelu(x). bias [C].
@@ -61,8 +71,10 @@ namespace plain {
 Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual);
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
 Tensor upsample(const Tensor& x);
+Tensor concatenate(const Tensor& a, const Tensor& b);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
+Tensor full_attention(const Tensor& qkv, const Tensor& memory);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
 void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);

@@ -144,12 +144,18 @@ Tensor Unet::Level::resize(const Tensor& x, const ImageRows& rows) const {
 Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const {
   const ImageRows by = by_parameter(rows);
   Tensor h = (*init_conv_)(at::cat({z, x}, 1), by);
-  std::vector<Tensor> skips = {h};
+  std::vector<Tensor> skips;
+  const auto keep = [&skips](const Tensor& image) {
+    const auto [now, later] = ops::fork(image);
+    skips.push_back(later);
+    return now;
+  };
+  h = keep(h);
   for (const Level& level : downs_) {
     for (const auto& block : level.blocks) {
       h = (*block)(h, by);
       if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h, by);
-      skips.push_back(h);
+      h = keep(h);
     }
     h = level.resize(h, by);
   }
@@ -158,13 +164,13 @@ Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tens
   h = (*mid_block2_)(h, by);
   for (const Level& level : ups_) {
     for (const auto& block : level.blocks) {
-      h = (*block)(at::cat({h, skips.back()}, 1), by);
+      h = (*block)(ops::concatenate(h, skips.back()), by);
       skips.pop_back();
     }
     if (level.attention) h = (*level.attention)(h, by);
     h = level.resize(h, by);
   }
-  h = (*final_conv_)((*final_res_block_)(at::cat({h, skips.back()}, 1), by), by);
+  h = (*final_conv_)((*final_res_block_)(ops::concatenate(h, skips.back()), by), by);
   return gru_ ? (*gru_)(h, z) : h;
 }
 

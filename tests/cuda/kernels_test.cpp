@@ -5,6 +5,7 @@
 #include <torch/autograd.h>
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "core/fused_kernels.hpp"
@@ -162,6 +163,37 @@ TEST_F(Kernels, Upsample) {
     }
 }
 
+TEST_F(Kernels, Concatenate) {
+  for (const auto& [a, b] : {std::pair<int64_t, int64_t>{48, 48}, {8, 24}, {192, 384}})
+    for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {7, 9}, {32, 1}})
+      for (const auto type : {at::kFloat, at::kBFloat16}) {
+        const auto run = [](auto f) { return [f](const Arguments& x) { return f(x[0], x[1]); }; };
+        compare(run(ops::concatenate), run(ops::plain::concatenate), {normal({3, a, height, width}), normal({3, b, height, width})}, {},
+                type, tolerance(type));
+      }
+}
+
+// A skip connection: the gradient of the part that is concatenated lies between others.
+TEST_F(Kernels, Fork) {
+  for (const int64_t images : {1, 3})
+    for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {7, 9}, {32, 1}, {1, 5}})
+      for (const auto type : {at::kFloat, at::kBFloat16}) {
+        SCOPED_TRACE(::testing::Message() << images << " images of " << height << " x " << width << " " << toString(type));
+        const auto run = [](auto concatenate, auto fork) {
+          return [=](const Arguments& x) {
+            const auto [now, later] = fork(x[0]);
+            return concatenate(now * x[1], later);
+          };
+        };
+        compare(run(ops::concatenate, ops::fork),
+                run(ops::plain::concatenate,
+                    [](const Tensor& x) {
+                      return std::pair{x, x};
+                    }),
+                {normal({images, 24, height, width}), normal({images, 24, height, width})}, {}, type, tolerance(type));
+      }
+}
+
 TEST_F(Kernels, RmsNorm) {
   for (const int64_t channels : {16, 48, 96, 192, 384, 512})
     for (const bool extras : {false, true})
@@ -179,13 +211,61 @@ TEST_F(Kernels, RmsNorm) {
 
 TEST_F(Kernels, LinearAttention) {
   struct Case {
-    int64_t n, heads, h, w;
+    int64_t n, heads, h, w, memories = 4;
+    double scale = 1.5;  // large keys overtake what the sums began with
   };
-  for (const Case& c : {Case{1, 4, 64, 64}, Case{33, 4, 16, 16}, Case{2, 2, 9, 15}, Case{100, 4, 8, 8}}) {
+  for (const Case& c :
+       {Case{1, 4, 64, 64}, Case{33, 4, 16, 16}, Case{2, 2, 9, 15}, Case{100, 4, 8, 8}, Case{3, 1, 1, 1}, Case{2, 3, 7, 9, 1},
+        Case{1, 1, 96, 96, 40}, Case{1, 2, 48, 48, 4, 6}, Case{70, 4, 40, 40}, Case{2, 1, 1, 65, 5, 6}}) {
     SCOPED_TRACE(::testing::Message() << "N " << c.n << " heads " << c.heads << " H " << c.h << " W " << c.w);
     const auto run = [&](auto f) { return [f, c](const Arguments& a) { return f(a[0], a[1], c.heads); }; };
-    compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * 1.5},
-            {normal({2, c.heads, 32, 4})}, at::kBFloat16, 1.2e-2);
+    compare(run(ops::linear_attention), run(ops::plain::linear_attention), {normal({c.n, c.heads * 96, c.h, c.w}) * c.scale},
+            {normal({c.n, 2, c.heads, 32, c.memories})}, at::kBFloat16, 1.2e-2);
+  }
+}
+
+TEST_F(Kernels, LinearAttentionRepeats) {
+  const auto image = [&](int64_t channels) {
+    return normal({5, channels, 33, 35}).to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
+  };
+  const LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}).expand({5, -1, -1, -1, -1}), 4};
+  const Tensor dout = image(4 * 32);
+  const auto run = [&] {
+    const auto& kernels = *fused_kernels(dout.device());
+    const auto out = kernels.linear_attention(in);
+    const auto d = kernels.linear_attention_backward(in, out, dout);
+    return Arguments{out.out, out.context, out.keys, d.qkv, d.memory};
+  };
+  const auto once = run(), again = run();
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_TRUE(at::equal(once[i], again[i])) << i;
+}
+
+TEST_F(Kernels, FullAttention) {
+  struct Case {
+    int64_t n, heads, h, w, memories;
+  };
+  for (const Case& c : {Case{32, 4, 16, 16, 4}, Case{1, 2, 7, 9, 3}, Case{5, 1, 1, 1, 1}, Case{100, 4, 8, 8, 4}})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(::testing::Message() << "N " << c.n << " H " << c.h << " W " << c.w << " " << toString(type));
+      const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0], a[1]); }; };
+      compare(run(ops::full_attention), run(ops::plain::full_attention), {normal({c.n, c.heads * 96, c.h, c.w})},
+              {normal({c.n, 2, c.heads, c.memories, 32})}, type, type == at::kFloat ? 2e-3 : 2e-2);  // torch may multiply in TF32
+    }
+}
+
+// Exact where only copies are made, of memories that are a part of wider rows too.
+TEST_F(Kernels, MemoryTokensAreCopied) {
+  const auto& kernels = *fused_kernels(cuda_->device());
+  const Tensor wide = normal({3, 7 + 2 * 4 * 5 * 32}), memory = wide.narrow(1, 7, 2 * 4 * 5 * 32).unflatten(1, {2, 4, 5, 32});
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const Tensor qkv = normal({3, 63, 3, 4, 32}).to(type), kv = kernels.with_memory(qkv, memory);
+    for (int64_t part = 0; part < 2; ++part) {
+      EXPECT_TRUE(at::equal(kv[part].slice(1, 0, 5), memory.select(1, part).transpose(1, 2).to(type)));
+      EXPECT_TRUE(at::equal(kv[part].slice(1, 5), qkv.select(2, 1 + part)));
+    }
+    const auto d = kernels.with_memory_backward(qkv.select(2, 0).contiguous(), kv[0], kv[1]);
+    EXPECT_TRUE(at::equal(d.qkv, qkv));
+    EXPECT_TRUE(at::equal(d.memory, memory.to(type).to(at::kFloat)));
   }
 }
 

@@ -51,6 +51,12 @@ class PlainKernels : public FusedKernels {
   Tensor pixel_sums(const Tensor& x) const override { return x.sum({2, 3}); }
   Tensor upsample(const Tensor& x) const override { return ops::plain::upsample(x); }
   Tensor upsample_backward(const Tensor& dy) const override { return 4 * at::avg_pool2d(dy, 2); }
+  Tensor concatenate(const Tensor& a, const Tensor& b) const override { return ops::plain::concatenate(a, b); }
+  Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const override {
+    const auto width = x.size(3), height = x.size(2);
+    const Tensor parts = x.as_strided(x.sizes(), {height * width * row, 1, width * row, row});
+    return more.defined() ? parts + more : parts.contiguous(at::MemoryFormat::ChannelsLast);
+  }
   Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
     const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
@@ -60,6 +66,16 @@ class PlainKernels : public FusedKernels {
   LinearAttentionGradient linear_attention_backward(const LinearAttentionInput&, const LinearAttentionOutput&,
                                                     const Tensor&) const override {
     throw Error("bfloat16 only");
+  }
+  Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
+    const auto with = [&](int64_t part) { return at::cat({memory.select(1, part).transpose(1, 2), qkv.select(2, 1 + part)}, 1); };
+    return at::stack({with(0), with(1)});
+  }
+  MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
+    const int64_t memories = dk.size(1) - dq.size(1);
+    const auto own = [&](const Tensor& x) { return x.slice(1, memories); };
+    const auto extra = [&](const Tensor& x) { return x.slice(1, 0, memories).transpose(1, 2); };
+    return {at::stack({dq, own(dk), own(dv)}, 2), at::stack({extra(dk), extra(dv)}, 1)};
   }
   void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
     ops::plain::add_gelu(x, bias, residual, y);
