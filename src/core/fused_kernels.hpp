@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/cell_table.hpp"
+
 #include "core/activation.hpp"
 
 namespace df {
@@ -98,6 +100,20 @@ struct TokenLayers {
   bool reverse = false;  // from the last token to the first
 };
 
+// Of the prediction, and of x0, which then stands for the prediction in eps. Infinite: none.
+struct CellBounds {
+  double prediction, x0;
+};
+// What the model is called with for the cells of a CellTable: a row for each of each sequence.
+struct CellInputs {
+  Tensor shown, z, level;  // float32 [B n, token...], float32 [B n, latent...], int64 [B n]
+};
+struct CellOutputs {
+  Tensor shown;          // as it went in
+  Tensor prediction, z;  // [B n, token...], [B n, latent...], float32 or bfloat16
+  Tensor noise;          // float32 [B, n, token...], or undefined: 0
+};
+
 class FusedKernels {
  public:
   virtual ~FusedKernels() = default;
@@ -133,6 +149,10 @@ class FusedKernels {
   virtual void gru(const GruInput& input, const Tensor& y) const = 0;
   virtual void gru_backward(const GruInput& input, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z,
                             const Tensor& dz) const = 0;
+  // x float32 [B, slots, token...], z float32 [B, slots, latent...], dense; the table beside them. The second writes into them.
+  virtual CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const = 0;
+  virtual void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
+                          const Tensor& z) const = 0;
   // bfloat16, sizes divisible by 8, addresses and strides by 16 bytes.
   virtual void token_layers(const TokenLayers& network) const = 0;
 };

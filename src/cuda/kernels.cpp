@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "cuda/cell_moves.cuh"
 #include "cuda/concatenate.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
@@ -122,6 +123,18 @@ cuda::Rows<T> rows_of(const Tensor& x) {
 template <class T>
 bool at_once(const GroupNormInput& in, const cuda::GroupNormShape& shape) {
   return in.at_once && in.x.nbytes() <= (size_t{8} << 20) && cuda::group_norm_fits<T>(shape);
+}
+
+cuda::CellBuffer cell_buffer(const Tensor& x) {
+  return {static_cast<float*>(x.mutable_data_ptr()), static_cast<int>(x.size(1)), static_cast<int>(x.numel() / (x.size(0) * x.size(1)))};
+}
+
+// x [N, C, ...]: the last dimensions must lie as one, which images do in either layout.
+template <class T>
+cuda::CellImages<T> cell_images(const Tensor& x) {
+  const Tensor images = x.dim() > 2 ? x.flatten(2) : x.unsqueeze(-1);
+  return {static_cast<const T*>(images.const_data_ptr()), static_cast<int>(images.size(2)), static_cast<int>(images.stride(0)),
+          static_cast<int>(images.stride(1)), static_cast<int>(images.stride(2))};
 }
 
 class CudaKernels final : public FusedKernels {
@@ -370,6 +383,35 @@ class CudaKernels final : public FusedKernels {
       using T = decltype(type);
       cuda::gru_backward<T>(static_cast<int>(dy.size(0)), static_cast<int>(dy.size(1)), rows<T>(in.from_x), rows<T>(in.from_z),
                             rows<T>(in.z), rows<T>(dy), rows_of<T>(dfrom_x), rows_of<T>(dfrom_z), rows_of<T>(dz), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const int64_t sequences = x.size(0), cells = table.size(1);
+    const auto rows_for = [&](const Tensor& buffer) {
+      std::vector<int64_t> sizes = buffer.sizes().slice(1).vec();
+      sizes[0] = sequences * cells;
+      return float_empty(buffer, sizes);
+    };
+    CellInputs in{rows_for(x), rows_for(z), at::empty({sequences * cells}, x.options().dtype(at::kLong))};
+    cuda::gather_cells(table.const_data_ptr<int>(), static_cast<int>(sequences), static_cast<int>(cells), cell_buffer(x), cell_buffer(z),
+                       elements_of<float>(in.shown), elements_of<float>(in.z), elements_of<long>(in.level), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return in;
+  }
+
+  void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
+                  const Tensor& z) const override {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const Tensor noise = outputs.noise.defined() ? outputs.noise.contiguous() : Tensor();
+    with_type(outputs.prediction, [&](auto prediction) {
+      with_type(outputs.z, [&](auto latent) {
+        cuda::move_cells(table.const_data_ptr<int>(), static_cast<int>(x.size(0)), static_cast<int>(table.size(1)), floats(outputs.shown),
+                         cell_images<decltype(prediction)>(outputs.prediction), cell_images<decltype(latent)>(outputs.z), floats(noise),
+                         static_cast<float>(bounds.prediction), static_cast<float>(bounds.x0), cell_buffer(x), cell_buffer(z), stream());
+      });
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }

@@ -2,6 +2,7 @@
 #include "models/unet.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 
 #include <string>
 
@@ -98,25 +99,27 @@ std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
     return modulations;
   }
   // Where a launch costs more than a copy of the weights, one map for all blocks.
+  const auto device = embedding.device().type();
+  const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : at::kFloat;
+  const RowMaps maps = row_maps_.of(parameters(), type, [&] { return row_maps(type); });
+  const auto film = at::linear(embedding, maps.weight, maps.bias).to(at::kFloat).chunk(2, 1);
+  const Tensor factor = film[0] + 1;
+  return {factor * maps.gains, at::addcmul(film[1], factor, maps.offsets), maps.shared.expand({embedding.size(0), -1})};
+}
+
+Unet::RowMaps Unet::row_maps(at::ScalarType type) const {
   std::vector<Tensor> weights, biases, gains, offsets, shared;
-  std::vector<int64_t> sizes;
+  for (const size_t half : {0, 1})  // scales of all blocks, then shifts
+    for (const ResnetBlock* block : all_) {
+      weights.push_back(block->modulation().weight().chunk(2)[half]);
+      biases.push_back(block->modulation().bias().chunk(2)[half]);
+    }
   for (const ResnetBlock* block : all_) {
-    weights.push_back(block->modulation().weight());
-    biases.push_back(block->modulation().bias());
     gains.push_back(block->modulated().weight());
     offsets.push_back(block->modulated().bias());
-    sizes.insert(sizes.end(), 2, gains.back().size(0));
   }
   for (const Tensor& vector : vectors()) shared.push_back(vector.flatten());
-  const auto film = at::linear(embedding, at::cat(weights), at::cat(biases)).to(at::kFloat).split_with_sizes(sizes, 1);
-  std::vector<Tensor> scales, shifts;
-  for (size_t i = 0; i < film.size(); i += 2) {
-    scales.push_back(film[i]);
-    shifts.push_back(film[i + 1]);
-  }
-  const Tensor factor = at::cat(scales, 1) + 1;
-  return {factor * at::cat(gains), at::addcmul(at::cat(shifts, 1), factor, at::cat(offsets)),
-          at::cat(shared).to(at::kFloat).expand({embedding.size(0), -1})};
+  return {at::cat(weights).to(type), at::cat(biases).to(type), at::cat(gains), at::cat(offsets), at::cat(shared).to(at::kFloat)};
 }
 
 ImageRows Unet::by_parameter(const std::vector<Tensor>& rows) const {

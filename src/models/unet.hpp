@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/blocks.hpp"
+#include "models/while_frozen.hpp"
 
 namespace df::layers {
 
@@ -30,6 +31,12 @@ class Unet : public Module {
     const Tensor& resize_bias() const;
     Tensor resize(const Tensor& x, const ImageRows& rows) const;
   };
+  // What the rows need of the parameters of all blocks, beside each other: the map of levels and conditions, gains and offsets of the norms
+  // that it modulates, and the vectors that images share.
+  struct RowMaps {
+    Tensor weight, bias, gains, offsets, shared;
+  };
+  RowMaps row_maps(at::ScalarType type) const;
   std::vector<Tensor> vectors() const;  // parameters that images share and that become rows
   ImageRows by_parameter(const std::vector<Tensor>& rows) const;
   void add_downs(const UnetGruConfig& config, const std::vector<int64_t>& channels, int64_t embedding, at::Generator generator);
@@ -43,6 +50,7 @@ class Unet : public Module {
   std::shared_ptr<PixelAttention> mid_attention_;
   std::shared_ptr<ConvGru> gru_;         // null without a GRU
   std::vector<const ResnetBlock*> all_;  // in the order of forward
+  mutable WhileFrozen<RowMaps> row_maps_;
 };
 
 }  // namespace df::layers

@@ -32,10 +32,13 @@ CellPlan plan_cells(const PlanStep& step, const Diffusion& diffusion, const Samp
   const Tensor from = cell_column(step, device, [](const Cell& cell) { return cell.from; });
   const Tensor to = cell_column(step, device, [](const Cell& cell) { return moves(cell.kind) ? cell.to : cell.from; });
   plan.to = transition_coefficients(config.solver, schedule, from, to, config.eta, like);
-  const auto any = [&](CellKind kind) { return std::any_of(step.begin(), step.end(), [&](const Cell& cell) { return cell.kind == kind; }); };
+  const auto any = [&](CellKind kind) {
+    return std::any_of(step.begin(), step.end(), [&](const Cell& cell) { return cell.kind == kind; });
+  };
   plan.noisy = config.draws_noise();
   if (any(CellKind::resample)) {  // x' = sqrt(a) x0 + sqrt(1 - a) noise, at the level that the token has
-    const Tensor resample = per_token(cell_column(step, device, [](const Cell& c) { return c.kind == CellKind::resample; }).to(at::kBool), like);
+    const Tensor resample =
+        per_token(cell_column(step, device, [](const Cell& c) { return c.kind == CellKind::resample; }).to(at::kBool), like);
     plan.to.x0 = at::where(resample, at_level(schedule.sqrt_alpha_bar, from, like), plan.to.x0);
     plan.to.eps = at::where(resample, at::zeros_like(plan.to.eps), plan.to.eps);
     plan.to.sigma = at::where(resample, at_level(schedule.sqrt_one_minus_alpha_bar, from, like), plan.to.sigma);
@@ -90,8 +93,8 @@ Tensor show(const Diffusion& diffusion, const CellPlan& plan, const Tensor& x) {
   return plan.clamped.defined() ? at::where(plan.clamped, shown.clamp(-clip, clip), shown) : shown;
 }
 
-CellOutput move(const Diffusion& diffusion, const CellPlan& plan, const Tensor& shown, const Tensor& k, const Tensor& prediction, const Tensor& z,
-                const Tensor& noise) {
+CellOutput move(const Diffusion& diffusion, const CellPlan& plan, const Tensor& shown, const Tensor& k, const Tensor& prediction,
+                const Tensor& z, const Tensor& noise) {
   const Denoised denoised = denoise(diffusion, plan.clip_x0, shown, k, prediction);
   return {transition(plan.to, denoised, noise), denoised.x0, z};
 }
@@ -105,15 +108,20 @@ Denoised denoise(const Diffusion& diffusion, double clip_x0, const Tensor& x, co
   return decode(Space::x0, diffusion.schedule, x, k, denoised.x0.clamp(-clip_x0, clip_x0), clip);  // the noise that leads from it to x
 }
 
+TokenOutput step_as_it_is(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
+                          RowWorkers* workers) {
+  const InPrecision scope(precision, x.device(), /*cache=*/!workers);
+  return workers ? workers->step(model, x, k, c, z) : model.step(x, k, c, z);
+}
+
 TokenOutput step_in(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
                     RowWorkers* workers) {
-  const InPrecision scope(precision, x.device(), /*cache=*/!workers);
-  const TokenOutput output = workers ? workers->step(model, x, k, c, z) : model.step(x, k, c, z);
+  const TokenOutput output = step_as_it_is(precision, model, x, k, c, z, workers);
   return {output.prediction.to(x.scalar_type()), output.z.to(z.scalar_type())};
 }
 
-CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
-                     const Tensor& noise, RowWorkers* workers) {
+CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c,
+                     const Tensor& z, const Tensor& noise, RowWorkers* workers) {
   const int64_t B = x.size(0), n = x.size(1);
   const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({B, n});
   const Tensor rows[] = {shown.flatten(0, 1), k.reshape({B * n}), c.defined() ? c.flatten(0, 1) : c, z.flatten(0, 1)};
@@ -121,8 +129,8 @@ CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellP
   return move(diffusion, plan, shown, k, output.prediction.view(x.sizes()), output.z.view(z.sizes()), noise);
 }
 
-CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
-                      const Tensor& noise) {
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c,
+                      const Tensor& z, const Tensor& noise) {
   const Tensor shown = show(diffusion, plan, x), k = plan.shown.unsqueeze(0).expand({x.size(0), x.size(1)});
   SequenceOutput output;
   {

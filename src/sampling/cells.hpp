@@ -45,7 +45,10 @@ class CellPlans {
   std::map<std::vector<int32_t>, CellPlan> plans_;
 };
 
-// model.step() in `precision`, with outputs of x's type; `workers`, where there are any, share it.
+// model.step() in `precision`, with outputs of the type that it computes in.
+TokenOutput step_as_it_is(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
+                          RowWorkers* workers = nullptr);
+// The same with outputs of x's type; `workers`, where there are any, share it.
 TokenOutput step_in(Precision precision, CausalModel& model, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z,
                     RowWorkers* workers = nullptr);
 

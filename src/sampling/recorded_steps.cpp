@@ -7,43 +7,14 @@
 #include <algorithm>
 #include <exception>
 
+#include "core/upload.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
 #include "sampling/cells.hpp"
 
 namespace df {
 
-namespace {
-
-enum Row : int64_t { token, z_in, z_out, x_out, shown, from, to, rows };
-
-// [7, width] of a step; what is over works on the spare slots.
-Tensor cell_table(const PlanStep& step, int64_t width, int64_t slots) {
-  Tensor table = at::empty({rows, width}, at::kLong);
-  const int64_t spare[rows] = {slots, slots + 1, slots + 1, slots, 1, 1, 1};
-  for (int64_t row = 0; row < rows; ++row) table[row].fill_(spare[row]);
-  int64_t* const values = table.mutable_data_ptr<int64_t>();
-  for (size_t i = 0; i < step.size(); ++i) {
-    const Cell& cell = step[i];
-    const auto set = [&](Row row, int64_t value) { values[row * width + static_cast<int64_t>(i)] = value; };
-    set(token, cell.token % slots);
-    set(z_in, cell.token % (slots + 1));
-    set(z_out, (cell.token + 1) % (slots + 1));
-    set(x_out, cell.kind == CellKind::encode ? slots : cell.token % slots);
-    set(shown, cell.shown);
-    set(from, cell.from);
-    set(to, moves(cell.kind) ? cell.to : cell.from);
-  }
-  return table;
-}
-
-// Through page-locked memory, so that the copy waits in the device's queue and not here.
-void upload(const Tensor& from, const Tensor& into) {
-  into.copy_(from.is_cpu() && !into.is_cpu() ? from.pin_memory() : from, /*non_blocking=*/true);
-}
-
-}  // namespace
-
 RecordedSteps::RecordedSteps(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, const Accelerator* accelerator)
-    : model_(model), diffusion_(diffusion), config_(config), accelerator_(accelerator) {}
+    : model_(model), diffusion_(diffusion.to(at::kCPU)), config_(config), accelerator_(accelerator) {}
 
 // Few widths, since each costs a recording: powers of four, and those that keep coming back as they are.
 int64_t RecordedSteps::padded_width(int64_t cells) {
@@ -55,20 +26,17 @@ int64_t RecordedSteps::padded_width(int64_t cells) {
 }
 
 void RecordedSteps::execute(const Recording& made, const StepBuffers& buffers) const {
-  const Tensor& cells = made.cells;
-  const Tensor x = buffers.x.index_select(1, cells[token]), z = buffers.z.index_select(1, cells[z_in]);
-  const Tensor c = buffers.c.defined() ? buffers.c.index_select(1, cells[token]) : Tensor();
-  const CellPlan plan = plan_levels(cells[shown], cells[from], cells[to], diffusion_, config_, x.select(0, 0));
-  const CellOutput output = run_cells(model_, diffusion_, plan, x, c, z, made.noise);
-  buffers.x.index_copy_(1, cells[x_out], output.x.to(at::kFloat));
-  buffers.z.index_copy_(1, cells[z_out], output.z.to(at::kFloat));
+  const CellInputs in = gather_cells(made.table, buffers);
+  const Tensor c = buffers.c.defined() ? buffers.c.index_select(1, made.table[CellTable::token]).flatten(0, 1) : Tensor();
+  const TokenOutput output = step_as_it_is(config_.precision, model_, in.shown, in.level, c, in.z);
+  move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, cell_bounds(diffusion_, config_), buffers);
 }
 
 RecordedSteps::Recording& RecordedSteps::recording(int64_t width, const StepBuffers& buffers) {
   auto& found = recordings_[width];
   if (!found.graph) {
     // All cells on the spare slots while it warms up: the plan's own must not run more than once.
-    found.cells = cell_table({}, width, buffers.slots()).to(accelerator_->device());
+    found.table = cell_table({}, width, buffers.slots(), diffusion_, config_).to(accelerator_->device());
     std::vector<int64_t> sizes = buffers.x.sizes().vec();
     sizes[1] = width;
     if (config_.draws_noise()) found.noise = at::zeros(sizes, buffers.x.options());
@@ -93,7 +61,7 @@ bool RecordedSteps::run(const PlanStep& step, const StepBuffers& buffers, const 
     const int64_t width = padded_width(cells);
     Recording& made = recording(width, buffers);
     if (made.graph) {
-      upload(cell_table(step, width, buffers.slots()), made.cells);
+      upload(cell_table(step, width, buffers.slots(), diffusion_, config_), made.table);
       if (drawn.defined()) upload(drawn, made.noise.narrow(1, 0, cells));
       made.graph->replay();
       return true;

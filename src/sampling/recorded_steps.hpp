@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Steps of a plan as recorded graphs: gather, model, transition and scatter, with cells, levels and noise read from device memory, so
-// that one recording serves every step of its width.
+// Steps of a plan as recorded graphs: gather, model, move and scatter, with the cells' numbers and noise read from device memory, so that
+// one recording serves every step of its width.
 #pragma once
 
 #include <map>
@@ -9,14 +9,9 @@
 
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/sampling/sampler.hpp"
+#include "sampling/cell_moves.hpp"
 
 namespace df {
-
-// What a step works on: the buffers of a StepExecutor, each with one more slot at the end that nobody reads.
-struct StepBuffers {
-  Tensor x, z, c;  // [B, slots + 1, token...], [B, slots + 2, latent...], [B, slots + 1, C] or undefined
-  int64_t slots() const { return x.size(1) - 1; }
-};
 
 class RecordedSteps {
  public:
@@ -28,7 +23,7 @@ class RecordedSteps {
 
  private:
   struct Recording {
-    Tensor cells;  // int64 [7, width] on the device
+    Tensor table;  // of its cells, on the device
     Tensor noise;  // [B, width, token...] there; undefined where the solver draws none
     std::unique_ptr<Graph> graph;
   };
@@ -37,7 +32,7 @@ class RecordedSteps {
   Recording& recording(int64_t width, const StepBuffers& buffers);
 
   CausalModel& model_;
-  const Diffusion& diffusion_;
+  Diffusion diffusion_;  // on the host
   SamplerConfig config_;
   const Accelerator* accelerator_;
   std::map<int64_t, Recording> recordings_;

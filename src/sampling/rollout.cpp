@@ -12,6 +12,7 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "sampling/token_queue.hpp"
 
 namespace df {
 
@@ -80,7 +81,7 @@ class TokenStream {
         first_row_(input.first_row),
         batch_(z.size(0)),
         c_(std::move(c)),
-        sink_(sink),
+        queue_(sink),
         executor_(model, diffusion, config.sampler, batch_, first_slots(model)),
         noise_(seeded_cell_noise(derive_seed(input.seed, Stream::noise), shape({batch_}, token_shape_), first_row_)) {
     executor_.set_latent(0, z);
@@ -96,8 +97,9 @@ class TokenStream {
 
   // Hands out the tokens before `settled`; their slots are free.
   void settle(int64_t settled) {
-    for (; settled_ < std::min(settled, entered_); ++settled_) sink_(settled_, executor_.token(settled_).clone());
+    for (; settled_ < std::min(settled, entered_); ++settled_) queue_.push(settled_, executor_.token(settled_));
   }
+  void flush() { queue_.flush(); }
 
   RolloutStats& stats() { return stats_; }
 
@@ -114,7 +116,7 @@ class TokenStream {
   uint64_t seed_;
   int64_t first_row_, batch_;
   Tensor c_;
-  const TokenSink& sink_;
+  TokenQueue queue_;
   StepExecutor executor_;
   CellNoise noise_;
   int64_t entered_ = 0, settled_ = 0;
@@ -189,6 +191,7 @@ RolloutStats rollout(CausalModel& model, const Diffusion& diffusion, const Rollo
   builder.finish();
   drain();
   stream.settle(input.tokens);
+  stream.flush();
   stream.stats().seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return stream.stats();
 }

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "core/upload.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -63,9 +64,9 @@ void StepExecutor::grow(int64_t slots, int64_t first) {
   slots_ = slots;
 }
 
-void StepExecutor::set_token(int64_t token, const Tensor& x) { x_.select(1, token % slots_).copy_(x); }
-void StepExecutor::set_condition(int64_t token, const Tensor& c) { c_.select(1, token % slots_).copy_(c); }
-void StepExecutor::set_latent(int64_t token, const Tensor& z) { z_.select(1, token % (slots_ + 1)).copy_(z); }
+void StepExecutor::set_token(int64_t token, const Tensor& x) { upload(x, x_.select(1, token % slots_)); }
+void StepExecutor::set_condition(int64_t token, const Tensor& c) { upload(c, c_.select(1, token % slots_)); }
+void StepExecutor::set_latent(int64_t token, const Tensor& z) { upload(z, z_.select(1, token % (slots_ + 1))); }
 Tensor StepExecutor::token(int64_t token) const { return x_.select(1, token % slots_); }
 Tensor StepExecutor::latent(int64_t token) const { return z_.select(1, token % (slots_ + 1)); }
 

@@ -16,6 +16,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "models/ops.hpp"
+#include "sampling/cell_moves.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -86,6 +87,13 @@ class PlainKernels : public FusedKernels {
   void gru(const GruInput& in, const Tensor& y) const override { ops::plain::gru(in.from_x, in.from_z, in.z, y); }
   void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const override {
     ops::plain::gru_backward(in.from_x, in.from_z, in.z, dy, dfrom_x, dfrom_z, dz);
+  }
+  CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const override {
+    return plain::gather_cells(table, {x, z, {}});
+  }
+  void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
+                  const Tensor& z) const override {
+    plain::move_cells(table, outputs, bounds, {x, z, {}});
   }
   void token_layers(const TokenLayers& network) const override { ops::plain::token_layers(network); }
 
@@ -180,6 +188,29 @@ TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
     }
     set_fused_kernels(at::kCPU, nullptr);
   }
+}
+
+// Without gradients what follows from weights alone is made once; weights that change must be seen.
+TEST_F(FusedPath, FollowsWeightsThatChange) {
+  const at::NoGradGuard no_grad;
+  UnetGruConfig config;
+  config.width = 16;
+  config.multipliers = {1, 2};
+  config.attention = {Attention::none, Attention::full};
+  const auto model = make_model(config, {{4, 8, 8}, 0, {}, 1}, 1);
+  const Tensor x = seeded_normal({2, 4, 8, 8}, 2), z = model->initial_latent(2, {}), k = at::tensor({5, 900});
+  const auto run = [&](bool fused) {
+    fused ? use_kernels() : set_fused_kernels(at::kCPU, nullptr);
+    return model->step(x, k, {}, z).prediction;
+  };
+  const Tensor first = run(true);
+  EXPECT_TRUE(test::close(first, run(false), 2e-4));
+  for (const Tensor& parameter : model->parameters()) parameter.mul_(1.1);
+  const Tensor scaled = run(true);
+  EXPECT_FALSE(test::close(scaled, first, 1e-2));
+  EXPECT_TRUE(test::close(scaled, run(false), 2e-4));
+  for (Tensor& parameter : model->parameters()) parameter.set_data(parameter.detach() * 0.9);
+  EXPECT_TRUE(test::close(run(true), run(false), 2e-4));
 }
 
 // In bfloat16 what rounds is no more than it must be: trajectories and their gradients stay near those in float32.

@@ -3,6 +3,7 @@
 #include "sampling/recorded_steps.hpp"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "diffusion_forcing/core/seed.hpp"
@@ -55,9 +56,16 @@ INSTANTIATE_TEST_SUITE_P(Solvers, RecordedPlans, ::testing::Values(Solver::ddim,
 TEST_P(RecordedPlans, EqualThePlainExecutor) {
   const at::NoGradGuard no_grad;
   const int64_t tokens = 30, batch = 2, slots = 31;
-  const auto diffusion = make_diffusion({});
-  for (const auto kind : {MatrixKind::pyramid, MatrixKind::autoregressive})
+  for (const auto& [kind, output] : {std::pair{MatrixKind::pyramid, Space::eps},
+                                     {MatrixKind::pyramid, Space::x0},
+                                     {MatrixKind::autoregressive, Space::v},
+                                     {MatrixKind::autoregressive, Space::eps}})
     for (const auto finished : {Finished::last_call, Finished::reencode}) {
+      SCOPED_TRACE(fmt::format("{} {} {}", enum_name(kind), enum_name(output), enum_name(finished)));
+      DiffusionConfig diffusion_config;
+      diffusion_config.output = output;
+      diffusion_config.clip_noise = 2.0;
+      const auto diffusion = make_diffusion(diffusion_config);
       PlanPolicy policy;
       policy.finished = finished;
       policy.stabilization = 20;

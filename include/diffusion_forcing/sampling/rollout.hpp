@@ -46,7 +46,8 @@ struct RolloutStats {
   double seconds = 0.0;
 };
 
-// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean, the sink's to keep.
+// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean, on the CPU, the sink's to keep.
+// A device goes on meanwhile, some tokens ahead.
 using TokenSink = std::function<void(int64_t index, const Tensor& x)>;
 // Called after every batched step: fraction of all cells done.
 using RolloutProgress = std::function<void(double fraction, int64_t cells)>;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// What a step does to its cells before and after the model call, reduced to numbers of each cell: the slots it reads and writes, and the
+// factors by which x, prediction and noise enter (core/cell_table.hpp). The host makes them from levels; a recorded step reads
+// them from device memory and has no coefficient left to compute.
+#pragma once
+
+#include <cstdint>
+
+#include "core/fused_kernels.hpp"
+#include "diffusion_forcing/sampling/sampler.hpp"
+
+namespace df {
+
+// What a step works on: the buffers of a StepExecutor, each with one more slot at the end that nobody reads.
+struct StepBuffers {
+  Tensor x, z, c;  // [B, slots + 1, token...], [B, slots + 2, latent...], [B, slots + 1, C] or undefined
+  int64_t slots() const { return x.size(1) - 1; }
+};
+
+// The table of a step, on the host: `width` cells, of which those beyond the step's work on the spare slots. `diffusion`: on the host as
+// well. Steps with cells that are noised anew or clamped have no such table.
+Tensor cell_table(const PlanStep& step, int64_t width, int64_t slots, const Diffusion& diffusion, const SamplerConfig& config);
+
+// The bounds that the moves of a sampler have in common.
+CellBounds cell_bounds(const Diffusion& diffusion, const SamplerConfig& config);
+
+// The model's inputs for the cells of `table`.
+CellInputs gather_cells(const Tensor& table, const StepBuffers& buffers);
+// Writes what its outputs make of them. noise [B, n, token...]; undefined where the sampler draws none.
+void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const StepBuffers& buffers);
+
+// The same as plain tensor operators: what devices without kernels run, and the twin that kernels are tested against.
+namespace plain {
+CellInputs gather_cells(const Tensor& table, const StepBuffers& buffers);
+void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const StepBuffers& buffers);
+}  // namespace plain
+
+}  // namespace df
