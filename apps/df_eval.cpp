@@ -29,6 +29,8 @@ Examples:
   df-eval --checkpoint runs/video --out eval/video
   df-eval --checkpoint runs/independent runs/shared runs/clean_history --frames 1000 --sequences 8 --out eval/compare
   df-eval --checkpoint runs/video --schedule pyramid --steps 25 --slope 2 --frames 400 --out eval/pyramid
+  df-eval --checkpoint runs/video --no-pictures --out eval/there      on a machine without OpenCV; then here:
+  df-eval --report eval/there/report.json --out eval/page
   df-eval --task maze2d-large-v1 --multi --policy replanning,near_optimal,random --out eval/controllers
   df-eval --task maze2d-umaze-v1 --checkpoint runs/maze2d_umaze --out eval/umaze
 
@@ -39,7 +41,7 @@ For a task it gets table.txt (also printed), episodes.csv, report.json, mazes.pn
 red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/maze2d.md explains the numbers.)";
 
 struct Arguments {
-  std::vector<fs::path> checkpoints;
+  std::vector<fs::path> checkpoints, finished;
   fs::path config, out;
   std::string schedule, device = "auto", title = "Diffusion Forcing: evaluation", command;
   std::optional<int64_t> steps;
@@ -47,7 +49,7 @@ struct Arguments {
   std::optional<int64_t> batch;
   std::vector<std::string> set;
   int64_t threads = 0, scale = 0;
-  bool raw = false;
+  bool raw = false, pictures = true;
   df::EvaluationConfig evaluation;
   df::app::Maze2dEvalOptions maze;
 };
@@ -185,6 +187,7 @@ int play(const Arguments& arguments) {
   if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
   auto options = arguments.maze;
   options.out = arguments.out;
+  options.pictures = arguments.pictures;
   options.episodes.seed = arguments.evaluation.seed;
   options.episodes.threads = at::get_num_threads();
   if (arguments.batch) options.episodes.batch = *arguments.batch;
@@ -224,10 +227,29 @@ int evaluate(const Arguments& arguments) {
     files.push_back(std::make_unique<FrameFile>(arguments.out / fmt::format(".run_{}.raw", files.size())));
     reports.push_back(evaluate_one(arguments, models[i], reference, name, *files.back()));
   }
-  df::write_report(arguments.out, reports);
+  df::write_report(arguments.out, reports, arguments.pictures);
+  if (!arguments.pictures) {
+    fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "report.json").string());
+    return df::app::success;
+  }
   write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps.value_or(10.0), arguments.scale);
   df::write_atomically(arguments.out / "index.html", df::report_page(reports, arguments.title, arguments.command));
   fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "index.html").string());
+  return df::app::success;
+}
+
+// The runs of finished reports side by side; `real` once.
+int put_together(const Arguments& arguments) {
+  std::vector<df::RunReport> all;
+  for (const auto& file : arguments.finished)
+    for (auto& run : df::read_report(file)) {
+      const bool known = std::any_of(all.begin(), all.end(), [&](const auto& other) { return other.name == run.name; });
+      if (known && run.name != "real") throw df::ConfigError(fmt::format("--report {}: a second run named {}", file.string(), run.name));
+      if (!known) all.push_back(std::move(run));
+    }
+  fs::create_directories(arguments.out);
+  df::write_report(arguments.out, all, arguments.pictures);
+  fmt::print("{}\n{}\n", df::report_table(all), (arguments.out / "table.txt").string());
   return df::app::success;
 }
 
@@ -248,9 +270,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--fps", arguments.fps, "frames a second of the video [10]; with --task: [25], real time");
   app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
+  app.add_flag("!--no-pictures", arguments.pictures, "tables alone, where OpenCV is not installed");
   app.add_flag("--multi", arguments.maze.episodes.multi, "a random goal each episode, not the task's own")->group(of_tasks);
   app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
-  app.add_flag("!--no-pictures", arguments.maze.pictures, "tables alone, where OpenCV is not installed")->group(of_tasks);
   app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
       ->group(of_tasks)
       ->capture_default_str();
@@ -258,6 +280,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  fmt::format("controllers, with commas: none, {} [replanning,near_optimal]", df::app::choices_of_policies()))
       ->group(of_tasks)
       ->delimiter(',');
+  app.add_option("--report", arguments.finished, "report.json of evaluations, made with --no-pictures elsewhere, to draw side by side")
+      ->group(of_videos)
+      ->type_name("FILE");
   app.add_option("--sequences", e.sequences, "held-out sequences")->group(of_videos)->capture_default_str();
   app.add_option("--frames", e.frames, "frames to generate, after the context")->group(of_videos)->capture_default_str();
   app.add_option("--context", e.context, "true frames shown first")->group(of_videos)->capture_default_str();
@@ -283,8 +308,10 @@ void check_options(const CLI::App& app, const Arguments& arguments) {
       throw df::ConfigError(
           fmt::format("{}: {}; see df-eval --help", option->get_name(),
                       task ? "is for the evaluation of videos, not for --task" : "is for the episodes of a --task, which is not given"));
+  if (!arguments.checkpoints.empty() && !arguments.finished.empty())
+    throw df::ConfigError("--report: what was measured already, so there is nothing to do for a --checkpoint; give one of the two");
   if (!arguments.checkpoints.empty()) return;
-  if (!task) throw df::ConfigError("--checkpoint or --task is required; see df-eval --help");
+  if (!task && arguments.finished.empty()) throw df::ConfigError("--checkpoint, --task or --report is required; see df-eval --help");
   for (const char* option : {"--config", "--set"})
     if (app.count(option) > 0)
       throw df::ConfigError(fmt::format("{}: is about the experiment of a --checkpoint, which is not given", option));
@@ -302,6 +329,7 @@ int main(int argc, char** argv) {
   return df::app::run(app, argc, argv, [&] {
     check_options(app, arguments);
     if (!arguments.maze.task.empty()) return play(arguments);
+    if (!arguments.finished.empty()) return put_together(arguments);
     if (arguments.batch) arguments.evaluation.batch = *arguments.batch;
     return evaluate(arguments);
   });

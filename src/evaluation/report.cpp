@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/text_table.hpp"
+#include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/media/media.hpp"
 
@@ -24,6 +26,30 @@ std::string cell(const Interval& v) {
 std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : ""; }
 
 nlohmann::ordered_json json_of(const Interval& v) { return {{"value", v.value}, {"low", v.low}, {"high", v.high}}; }
+
+Interval interval_of(const nlohmann::ordered_json& json) {
+  const auto known = [&](const char* key) {
+    const auto& value = json.at(key);
+    return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+  };
+  return {known("value"), known("low"), known("high")};
+}
+
+RunReport run_of(const nlohmann::ordered_json& json) {
+  RunReport run;
+  run.name = json.at("name").get<std::string>();
+  run.sequences = json.at("sequences").get<int64_t>();
+  run.frames = json.at("frames").get<int64_t>();
+  run.facts = json.at("facts").get<std::map<std::string, std::string>>();
+  for (const auto& [name, value] : json.at("numbers").items()) run.numbers.emplace_back(name, interval_of(value));
+  for (const auto& [name, points] : json.at("curves").items()) {
+    Curve& curve = run.curves.emplace_back();
+    curve.name = name;
+    for (const auto& point : points)
+      curve.points.push_back({point.at("first").get<int64_t>(), point.at("last").get<int64_t>(), interval_of(point)});
+  }
+  return run;
+}
 
 }  // namespace
 
@@ -74,11 +100,22 @@ std::string report_json(const std::vector<RunReport>& runs) {
   return nlohmann::ordered_json{{"intervals", "95 % bootstrap over sequences"}, {"runs", all}}.dump(1) + "\n";
 }
 
-void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs) {
+std::vector<RunReport> read_report(const std::filesystem::path& file) {
+  std::vector<RunReport> runs;
+  try {
+    const auto report = nlohmann::ordered_json::parse(read_file(file));
+    for (const auto& run : report.at("runs")) runs.push_back(run_of(run));
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("{}: expected a report.json of df-eval, got: {}", file.string(), error.what()));
+  }
+  return runs;
+}
+
+void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs, bool pictures) {
   write_atomically(folder / "report.json", report_json(runs));
   write_atomically(folder / "curves.csv", report_csv(runs));
   write_atomically(folder / "table.txt", report_table(runs));
-  write_png(folder / "curves.png", report_plot(runs));
+  if (pictures) write_png(folder / "curves.png", report_plot(runs));
 }
 
 }  // namespace df

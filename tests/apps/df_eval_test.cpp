@@ -35,8 +35,16 @@ TEST_F(Programs, EvaluationPutsRunsSideBySide) {
   EXPECT_NE(read_file(path("eval/index.html")).find("clean_history"), std::string::npos);
   EXPECT_EQ(frames_in(path("eval/side_by_side.mp4")), 20);
   for (const auto& entry : fs::directory_iterator(path("eval"))) EXPECT_NE(entry.path().extension(), ".raw") << entry.path();
-  // How many sequences are rolled out at once changes nothing.
-  ASSERT_EQ(run("df-eval", start + path("one") + " --batch 1").code, 0);
+  // How many sequences are rolled out at once changes nothing. Without pictures there are tables, and a report that they are drawn from
+  // later.
+  ASSERT_EQ(run("df-eval", start + path("one") + " --batch 1 --no-pictures").code, 0);
+  EXPECT_FALSE(fs::exists(path("one/curves.png")) || fs::exists(path("one/sheet.png")));
+  ASSERT_EQ(run("df-eval", "--report " + path("eval/report.json") + " --out " + path("later")).code, 0);
+  for (const std::string file : {"report.json", "table.txt", "curves.csv", "curves.png"})
+    EXPECT_TRUE(read_file(path("later/" + file)) == read_file(path("eval/" + file))) << file;
+  const auto twice = run("df-eval", "--report " + path("eval/report.json") + " " + path("one/report.json") + " --out " + path("twice"));
+  EXPECT_EQ(twice.code, 2);
+  EXPECT_NE(twice.out.find("a second run named a"), std::string::npos) << twice.out;
   const auto one = nlohmann::json::parse(read_file(path("one/report.json")));
   const auto value = [](const nlohmann::json& r) { return r["runs"][1]["numbers"]["mse 11-20"]["value"].get<double>(); };
   EXPECT_NEAR(value(one), value(report), 1e-4);
@@ -55,6 +63,11 @@ TEST_F(Programs, EvaluationSaysWhatItCannotDo) {
   EXPECT_EQ(sizes.code, 2);
   EXPECT_NE(sizes.out.find("expected tokens of [6, 16, 16] as in"), std::string::npos) << sizes.out;
   EXPECT_FALSE(fs::exists(path("eval")));
+  write_atomically(path("report.json"), "{\"runs\": [{\"name\": \"a\"}]}");
+  const auto half = run("df-eval", "--report " + path("report.json") + " --out " + path("eval"));
+  EXPECT_EQ(half.code, 1);
+  EXPECT_NE(half.out.find("report.json: expected a report.json of df-eval, got: "), std::string::npos) << half.out;
+  EXPECT_NE(half.out.find("key 'sequences' not found"), std::string::npos) << half.out;
 }
 
 }  // namespace df

@@ -39,7 +39,9 @@ struct FrameRow {
 Tensor contact_sheet(const std::vector<FrameRow>& rows, const std::vector<int64_t>& numbers, int64_t scale);
 // One HTML page: the command, then sheet.png, curves.png and side_by_side.mp4 of the same folder, the table, the facts of each run.
 std::string report_page(const std::vector<RunReport>& runs, const std::string& title, const std::string& command);
-// report.json, curves.csv, table.txt and curves.png in `folder`, each whole or as it was.
-void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs);
+// report.json, curves.csv, table.txt and, with `pictures`, curves.png in `folder`, each whole or as it was.
+void write_report(const std::filesystem::path& folder, const std::vector<RunReport>& runs, bool pictures = true);
+// The runs of a report.json. Throws df::Error with the file and what is wrong with it.
+std::vector<RunReport> read_report(const std::filesystem::path& file);
 
 }  // namespace df
