@@ -113,12 +113,7 @@ ConvGru::ConvGru(int64_t channels, at::Generator generator) {
 }
 
 Tensor ConvGru::operator()(const Tensor& x, const Tensor& z) const {
-  const auto from_x = at::conv2d(x, x2h_weight_, x2h_bias_, 1, 1).chunk(3, 1);
-  const auto from_z = at::conv2d(z, h2h_weight_, h2h_bias_, 1, 1).chunk(3, 1);
-  const Tensor reset = at::sigmoid(from_x[0] + from_z[0]);
-  const Tensor update = at::sigmoid(from_x[1] + from_z[1]);
-  const Tensor fresh = at::tanh(at::addcmul(from_x[2], reset, from_z[2]));
-  return fresh + update * (z - fresh);
+  return ops::gru_cell(at::conv2d(x, x2h_weight_, x2h_bias_, 1, 1), at::conv2d(z, h2h_weight_, h2h_bias_, 1, 1), z);
 }
 
 Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator generator) {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/fused_kernels.hpp"
+#include "models/ops_attention.hpp"
 
 namespace df::ops {
 
@@ -29,11 +30,6 @@ Optional image_vector(const Tensor& x) {
   const Tensor rows = x.to(at::kFloat);
   return rows.stride(1) == 1 ? rows : rows.contiguous();
 }
-
-// [C] to broadcast over [N, C, H, W].
-Tensor per_channel(const Tensor& x) { return x.view({1, -1, 1, 1}); }
-// The same of [N, C].
-Tensor per_image(const Tensor& x) { return x.unsqueeze(-1).unsqueeze(-1); }
 
 // The library's kernels for x [N, C, H, W], where they have one for its type and channels.
 const FusedKernels* kernels_for(const Tensor& x) {
@@ -173,18 +169,6 @@ struct LinearAttention : Function<LinearAttention> {
   }
 };
 
-// Queries, keys and values of qkv [N, 3 heads c, H, W]: [N, P, 3, heads, c], a view where channels are innermost.
-Tensor by_pixel(const Tensor& qkv, const Tensor& memory) {
-  return qkv.permute({0, 2, 3, 1}).reshape({qkv.size(0), qkv.size(2) * qkv.size(3), 3, memory.size(2), memory.size(4)});
-}
-Tensor by_head(const Tensor& tokens) { return tokens.transpose(1, 2); }  // and back: [N, tokens, h, c] and [N, h, tokens, c]
-
-Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv) {  // by head
-  const Tensor out = by_head(at::scaled_dot_product_attention(q, k, v));
-  const Tensor image = out.reshape({qkv.size(0), qkv.size(2), qkv.size(3), qkv.size(1) / 3}).permute({0, 3, 1, 2});
-  return image.contiguous(qkv.suggest_memory_format());
-}
-
 // Queries, keys and values by head, the latter two with those of the memory.
 struct WithMemory : Function<WithMemory> {
   static variable_list forward(AutogradContext* context, const Tensor& qkv, const Tensor& memory) {
@@ -201,110 +185,31 @@ struct WithMemory : Function<WithMemory> {
   }
 };
 
+// Channels of every pixel as a row: a view where channels are innermost; and back.
+Tensor pixel_rows(const Tensor& images) { return channels_last(images).permute({0, 2, 3, 1}).flatten(0, 2); }
+Tensor images_of(const Tensor& rows, const Tensor& like) {
+  return rows.view({like.size(0), like.size(2), like.size(3), rows.size(1)}).permute({0, 3, 1, 2});
+}
+
+struct GruCell : Function<GruCell> {
+  static Tensor forward(AutogradContext* context, const Tensor& from_x, const Tensor& from_z, const Tensor& z) {
+    const Tensor a = pixel_rows(from_x), b = pixel_rows(from_z), state = pixel_rows(z), y = at::empty_like(state);
+    gru(a, b, state, y);
+    context->save_for_backward({a, b, state});
+    return images_of(y, z);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &a = saved[0], &b = saved[1], &state = saved[2];
+    const Tensor da = at::empty_like(a), db = at::empty_like(b), dz = at::zeros_like(state);
+    gru_backward(a, b, state, pixel_rows(upstream[0]), da, db, dz);
+    return {images_of(da, upstream[0]), images_of(db, upstream[0]), images_of(dz, upstream[0])};
+  }
+};
+
 }  // namespace
 
 bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
-
-namespace plain {
-
-Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
-  const Tensor norm = at::group_norm(vectors.x_bias.defined() ? x + per_image(vectors.x_bias) : x, groups, {}, {}, group_eps);
-  const Tensor u = at::addcmul(per_image(vectors.shift), norm, per_image(vectors.gain));
-  Tensor y = activation == Activation::silu ? at::silu(u) : at::mish(u);
-  if (residual.defined()) y = y + residual;
-  return vectors.residual_bias.defined() ? y + per_image(vectors.residual_bias) : y;
-}
-
-Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
-  const Tensor y = x + per_image(bias).to(x.scalar_type());
-  return residual.defined() ? y + residual : y;
-}
-
-Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArrayRef{2 * x.size(2), 2 * x.size(3)}); }
-
-Tensor concatenate(const Tensor& a, const Tensor& b) { return at::cat({a, b}, 1); }
-
-Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
-  const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
-  const Tensor norm = at::linalg_vector_norm(shifted, 2, at::IntArrayRef{1}, true).clamp_min(1e-12);  // [N, 1, H, W]
-  const Tensor y = shifted / norm * (g * std::sqrt(static_cast<double>(x.size(1))));
-  return residual.defined() ? y + residual : y;
-}
-
-Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {
-  const int64_t n = qkv.size(0), channels = memory.size(3), pixels = qkv.size(2) * qkv.size(3);
-  const auto parts = qkv.reshape({n, 3, heads, channels, pixels}).unbind(1);  // each [N, h, c, P]
-  const auto extra = memory.unbind(1);                                        // each [N, h, c, M]
-  const Tensor q = at::softmax(parts[0], 2) * (1.0 / std::sqrt(static_cast<double>(channels)));
-  const Tensor k = at::softmax(at::cat({extra[0], parts[1]}, -1), -1);  // [N, h, c, M + P]
-  const Tensor v = at::cat({extra[1], parts[2]}, -1);
-  const Tensor context = at::matmul(v, k.transpose(-1, -2));  // [N, h, c of v, c of k]
-  return at::matmul(context, q).reshape({n, heads * channels, qkv.size(2), qkv.size(3)});
-}
-
-Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
-  const auto own = by_pixel(qkv, memory).unbind(2);                                     // [N, P, h, c] each
-  const auto extra = memory.to(qkv.scalar_type()).transpose(2, 3).unbind(1);            // [N, M, h, c] each
-  const Tensor k = at::cat({extra[0], own[1]}, 1), v = at::cat({extra[1], own[2]}, 1);  // [N, M + P, h, c]
-  return attend(by_head(own[0]), by_head(k), by_head(v), qkv);
-}
-
-void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
-  if (residual.defined()) x.add_(residual);
-  if (bias.defined()) x.add_(bias);
-  Tensor out = y;
-  at::gelu_out(out, x);
-}
-
-void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) {
-  Tensor out = dx;
-  at::gelu_backward_out(out, more.defined() ? dy + more : dy, x);
-}
-
-void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
-  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
-  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
-  Tensor out = y;
-  at::addcmul_out(out, n, u, z - n);
-}
-
-void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
-                  const Tensor& dz) {
-  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
-  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
-  const Tensor dn = dy * (1 - u) * (1 - n * n), du = dy * (z - n) * u * (1 - u), dr = dn * h[2] * r * (1 - r);
-  da.copy_(at::cat({dr, du, dn}, 1));
-  db.copy_(at::cat({dr, du, dn * r}, 1));
-  dz.add_(dy * u);
-}
-
-void token_layers(const TokenLayers& network) {
-  for (int64_t i = 0; i < network.tokens; ++i) {
-    const auto now = [&](const Tensor& x) {
-      return x.defined() ? x.select(0, x.size(0) == 1 ? 0 : network.reverse ? network.tokens - 1 - i : i) : x;
-    };
-    const TokenCell& cell = network.cell;
-    for (const TokenLayer& layer : network.layers) {
-      Tensor sum = at::linear(now(layer.x), layer.w, layer.bias);
-      switch (layer.kind) {
-        case TokenLayer::Kind::gru:
-          now(cell.from_x).copy_(sum);
-          gru(sum, now(cell.from_z), now(cell.z), now(cell.y));
-          break;
-        case TokenLayer::Kind::gru_backward:
-          gru_backward(now(cell.from_x), now(cell.from_z), now(cell.z), sum, now(cell.dfrom_x), now(cell.dfrom_z), now(cell.dz));
-          break;
-        case TokenLayer::Kind::dense:
-          if (layer.residual.defined()) sum = sum + now(layer.residual);
-          if (layer.slope.defined()) sum = at::gelu_backward(sum, now(layer.slope));
-          now(layer.out).copy_(sum);
-          if (layer.gelu.defined()) now(layer.gelu).copy_(at::gelu(sum.narrow(1, 0, layer.gelu.size(2))));
-      }
-    }
-  }
-}
-
-}  // namespace plain
 
 Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
   if (!kernels_for(x)) return plain::group_norm(x, vectors, groups, activation, residual);
@@ -351,6 +256,11 @@ Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
   const Tensor images = channels_last(qkv);
   const auto tokens = WithMemory::apply(images, memory.to(at::kFloat));
   return attend(tokens[0], tokens[1], tokens[2], images);
+}
+
+Tensor gru_cell(const Tensor& from_x, const Tensor& from_z, const Tensor& z) {
+  if (!fused(z.device()) || z.size(1) % 8 != 0) return plain::gru_cell(from_x, from_z, z);
+  return GruCell::apply(from_x.to(z.scalar_type()), from_z.to(z.scalar_type()), z);  // the state keeps its precision
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {

@@ -49,6 +49,10 @@ Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 // qkv [N, 3 heads c, H, W], memory [N, 2, heads, M, c] (keys, values) -> [N, heads c, H, W]
 Tensor full_attention(const Tensor& qkv, const Tensor& memory);
 
+// The state after a GRU cell at each pixel, as `gru` below has it: from_x, from_z [N, 3 C, H, W], z [N, C, H, W] -> [N, C, H, W], of z's
+// type.
+Tensor gru_cell(const Tensor& from_x, const Tensor& from_z, const Tensor& z);
+
 // The following write into given tensors, compute no gradients and take matrices [N, C] whose rows may be strided.
 // x += bias? + residual?, y = gelu(x). bias [C].
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
@@ -75,6 +79,7 @@ Tensor concatenate(const Tensor& a, const Tensor& b);
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads);
 Tensor full_attention(const Tensor& qkv, const Tensor& memory);
+Tensor gru_cell(const Tensor& from_x, const Tensor& from_z, const Tensor& z);
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y);
 void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx);
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y);

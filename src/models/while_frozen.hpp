@@ -11,6 +11,7 @@
 namespace df::layers {
 
 // What follows from parameters alone, made once for as long as they stay as they are; with gradients anew each time. Any thread may ask.
+// A change shows in a tensor's version, so whoever writes behind autograd's back, as recorded steps do, must bump it.
 template <class T>
 class WhileFrozen {
  public:

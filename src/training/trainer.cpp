@@ -202,6 +202,8 @@ struct Trainer::State {
     optimizer.set_rate(rate(n));
     if (ema) ema->set_step(n);
     recorder.run(loader.next(), derive_seed(seed, Stream::levels, static_cast<uint64_t>(n)));
+    // A recording changes weights without autograd's knowledge; whoever keeps something that follows from them must see that they changed.
+    for (const Tensor& parameter : parameters) parameter.unsafeGetTensorImpl()->bump_version();
     statistics.count();
     ++n;
   }

@@ -163,6 +163,15 @@ TEST_F(Kernels, Upsample) {
     }
 }
 
+TEST_F(Kernels, GruCell) {
+  for (const int64_t channels : {8, 16, 48})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto run = [](auto f) { return [f](const Arguments& a) { return f(a[0], a[1], a[2]); }; };
+      compare(run(ops::gru_cell), run(ops::plain::gru_cell),
+              {normal({3, 3 * channels, 5, 7}), normal({3, 3 * channels, 5, 7}), normal({3, channels, 5, 7})}, {}, type, tolerance(type));
+    }
+}
+
 TEST_F(Kernels, Concatenate) {
   for (const auto& [a, b] : {std::pair<int64_t, int64_t>{48, 48}, {8, 24}, {192, 384}})
     for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {7, 9}, {32, 1}})
