@@ -5,11 +5,10 @@
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
-#include <type_traits>
 
+#include "cuda/arguments.hpp"
 #include "cuda/cell_moves.cuh"
 #include "cuda/concatenate.cuh"
 #include "cuda/group_norm.cuh"
@@ -25,117 +24,6 @@
 namespace df {
 
 namespace {
-
-using bf16 = __nv_bfloat16;
-
-const float* floats(const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
-
-template <class T>
-const T* elements(const Tensor& x) {
-  return x.defined() ? static_cast<const T*>(x.const_data_ptr()) : nullptr;
-}
-template <class T>
-T* elements_of(Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
-}
-
-// Calls f with a value of the element type.
-template <class F>
-void with_type(const Tensor& x, F&& f) {
-  if (x.scalar_type() == at::kBFloat16)
-    f(bf16());
-  else
-    f(float());
-}
-
-// Calls f with a value of the element type and the activation as a constant.
-template <class F>
-void with_type_and_activation(const GroupNormInput& in, F&& f) {
-  with_type(in.x, [&](auto type) {
-    if (in.activation == Activation::mish)
-      f(type, std::integral_constant<Activation, Activation::mish>());
-    else
-      f(type, std::integral_constant<Activation, Activation::silu>());
-  });
-}
-
-cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
-
-Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
-  return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device()));
-}
-
-Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
-
-// Enough parts of an image that the device is full, each long enough to be worth a block.
-int parts(int64_t images, int64_t pixels, int64_t least, int64_t blocks) {
-  const int64_t wanted = (blocks + images - 1) / images;
-  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels / least)));
-}
-
-cuda::GroupNormShape shape_of(const GroupNormInput& in) {
-  cuda::GroupNormShape s{};
-  s.images = static_cast<int>(in.x.size(0));
-  s.channels = static_cast<int>(in.x.size(1));
-  s.pixels = static_cast<int>(in.x.size(2) * in.x.size(3));
-  s.groups = static_cast<int>(in.groups);
-  s.eps = static_cast<float>(in.eps);
-  const int wanted = parts(s.images, s.pixels, std::max<int64_t>(8, 16384 / s.channels), 1056);
-  s.chunk = (s.pixels + wanted - 1) / wanted;
-  s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
-  return s;
-}
-
-// [N, C]; absent where undefined.
-cuda::ImageVector image_vector(const Tensor& x) {
-  return x.defined() ? cuda::ImageVector{x.const_data_ptr<float>(), static_cast<int>(x.stride(0))} : cuda::ImageVector{};
-}
-
-cuda::GroupNormParameters parameters_of(const GroupNormInput& in) {
-  return {image_vector(in.gain), image_vector(in.shift), image_vector(in.x_bias), image_vector(in.residual_bias)};
-}
-
-cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
-  cuda::LinearAttentionShape s{};
-  s.images = static_cast<int>(in.qkv.size(0));
-  s.pixels = static_cast<int>(in.qkv.size(2) * in.qkv.size(3));
-  s.heads = static_cast<int>(in.heads);
-  s.memories = static_cast<int>(in.memory.size(4));
-  s.memory_row = static_cast<int>(in.memory.stride(0));
-  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 1320);
-  s.chunk = ((s.pixels + wanted - 1) / wanted + 63) / 64 * 64;
-  s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
-  return s;
-}
-
-// A matrix; absent where undefined.
-template <class T>
-cuda::Rows<const T> rows(const Tensor& x) {
-  return x.defined() ? cuda::Rows<const T>{static_cast<const T*>(x.const_data_ptr()), static_cast<int>(x.stride(0))}
-                     : cuda::Rows<const T>{};
-}
-template <class T>
-cuda::Rows<T> rows_of(const Tensor& x) {
-  return {static_cast<T*>(x.mutable_data_ptr()), static_cast<int>(x.stride(0))};
-}
-
-// Images beyond 8 MiB are faster in two kernels: on an H100 6 MiB took as long either way, 9.4 MiB a fifth longer in one.
-template <class T>
-bool at_once(const GroupNormInput& in, const cuda::GroupNormShape& shape) {
-  return in.at_once && in.x.nbytes() <= (size_t{8} << 20) && cuda::group_norm_fits<T>(shape);
-}
-
-cuda::CellBuffer cell_buffer(const Tensor& x) {
-  return {static_cast<float*>(x.mutable_data_ptr()), static_cast<int>(x.size(1)), static_cast<int>(x.numel() / (x.size(0) * x.size(1)))};
-}
-
-// x [N, C, ...]: the last dimensions must lie as one, which images do in either layout.
-template <class T>
-cuda::CellImages<T> cell_images(const Tensor& x) {
-  const Tensor images = x.dim() > 2 ? x.flatten(2) : x.unsqueeze(-1);
-  return {static_cast<const T*>(images.const_data_ptr()), static_cast<int>(images.size(2)), static_cast<int>(images.stride(0)),
-          static_cast<int>(images.stride(1)), static_cast<int>(images.stride(2))};
-}
 
 class CudaKernels final : public FusedKernels {
  public:
