@@ -44,23 +44,6 @@ std::shared_ptr<CausalModel> network(const Accelerator& on, int64_t width) {
   return model;
 }
 
-struct Time {
-  double median = 0.0, best = 0.0;
-};
-Time measure(const Accelerator& on, double seconds, const std::function<void()>& work) {
-  std::vector<double> times;
-  const double end = bench::now() + seconds;
-  while (times.size() < 5 || (bench::now() < end && times.size() < 200)) {
-    on.synchronize();
-    const double start = bench::now();
-    work();
-    on.synchronize();
-    times.push_back(bench::now() - start);
-  }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[0]};
-}
-
 double distance(const Tensor& a, const Tensor& b) {
   const auto x = a.detach().to(at::kCPU, at::kDouble), y = b.detach().to(at::kCPU, at::kDouble);
   return ((x - y).norm() / y.norm()).item<double>();
@@ -119,7 +102,7 @@ void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
         Guided out;
         const auto row = [&] { out = guided_row(*model, in, bf16, by_steps); };
         const auto graph = on.capture(row);
-        const Time time = measure(on, seconds, [&] { graph ? graph->replay() : row(); });
+        const bench::Timing time = bench::measure(on, seconds, 5, [&] { graph ? graph->replay() : row(); });
         const Tensor replayed = out.gradient.clone();
         graph ? graph->replay() : row();
         fmt::print(
@@ -226,7 +209,7 @@ void training_steps(const Accelerator& on, double seconds) {
       const auto stream = on.use_stream();
       Step step(on, width, batch, bf16);
       const auto graph = on.capture([&] { step(); }, {.warm_up = 3, .generators = {step.generator()}});
-      const Time time = measure(on, seconds, [&] { graph ? graph->replay() : step(); });
+      const bench::Timing time = bench::measure(on, seconds, 5, [&] { graph ? graph->replay() : step(); });
       fmt::print(
           "{{\"work\": \"training step\", \"width\": {}, \"batch\": {}, \"precision\": \"{}\", \"ms\": {:.2f}, \"best_ms\": {:.2f}, "
           "\"tflops\": {:.1f}, \"loss\": {:.4f}, \"peak_gib\": {:.1f}}}\n",

@@ -51,17 +51,7 @@ class Comparison {
       for (int i = 0; i < 20; ++i) work();
     };
     const auto graph = on_.capture(twenty);
-    std::vector<double> times;
-    const double end = bench::now() + seconds_;
-    while (times.size() < 5 || (bench::now() < end && times.size() < 1000)) {
-      on_.synchronize();
-      const double start = bench::now();
-      for (int i = 0; i < 5; ++i) graph ? graph->replay() : twenty();
-      on_.synchronize();
-      times.push_back((bench::now() - start) / 100);
-    }
-    std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
-    return times[times.size() / 2] * 1e6;
+    return bench::measure(on_, seconds_, 5, [&] { graph ? graph->replay() : twenty(); }).median / 20 * 1e6;
   }
 
   const Accelerator& on_;
