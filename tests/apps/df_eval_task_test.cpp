@@ -54,7 +54,7 @@ TEST_F(Programs, TasksSayWhatCannotBePlayed) {
             "df-eval: --schedule: is for the evaluation of videos, not for --task; see df-eval --help\n");
   EXPECT_EQ(error("--checkpoint x --multi"), "df-eval: --multi: is for the episodes of a --task, which is not given; see df-eval --help\n");
   EXPECT_EQ(error(umaze + "--set sampling.steps=3"), "df-eval: --set: is about the experiment of a --checkpoint, which is not given\n");
-  EXPECT_EQ(error(""), "df-eval: --checkpoint or --task is required; see df-eval --help\n");
+  EXPECT_EQ(error(""), "df-eval: --checkpoint, --task or --report is required; see df-eval --help\n");
   EXPECT_EQ(error(umaze + "--protocol best"), "df-eval: --protocol: unknown value 'best'; expected one of: full, paper\n");
   EXPECT_EQ(error(umaze + "--episodes 0"), "df-eval: episodes: expected 1 or more, got 0\n");
   EXPECT_EQ(error(umaze + "--policy random,best"),
