@@ -5,10 +5,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
-#include "diffusion_forcing/core/error.hpp"
 #include "planning/tiny_planner.hpp"
 #include "support/support.hpp"
 
@@ -16,22 +13,11 @@ namespace df {
 namespace {
 
 using test::close;
-using test::error_of;
+using test::first_plan;
 using test::identical;
+using test::planner_config;
 using test::situation;
 using test::TinyPlanner;
-
-ForcingPlannerConfig config(double scale = 0) {
-  ForcingPlannerConfig all;
-  all.horizon = 30;
-  all.guidance.scale = scale;
-  return all;
-}
-
-Trajectory first_plan(Policy& policy, const Situation& s, uint64_t seed = 7, int64_t first_world = 0) {
-  policy.start(s.states.size(0), seed, first_world);
-  return policy.act(s).plan;
-}
 
 // [B, F] distance to the goal.
 Tensor distance(const Trajectory& plan, const Situation& s) {
@@ -50,7 +36,7 @@ void expect_close(const Trajectory& a, const Trajectory& b, double tolerance = 1
 TEST(ForcingPlanner, FollowsFromTheSeedAndTheSituation) {
   const TinyPlanner tiny;
   for (const double scale : {0.0, 1.0}) {
-    const auto policy = tiny.make(config(scale)), again = tiny.make(config(scale));
+    const auto policy = tiny.make(planner_config(scale)), again = tiny.make(planner_config(scale));
     const Trajectory plan = first_plan(*policy, situation(2));
     EXPECT_EQ(plan.observations.sizes(), (at::IntArrayRef{2, 30, 4}));
     EXPECT_EQ(plan.actions.sizes(), (at::IntArrayRef{2, 30, 2}));
@@ -70,7 +56,7 @@ TEST(ForcingPlanner, WorldsDoNotSeeEachOther) {
   for (const Solver solver : {Solver::ddim, Solver::ddpm})
     for (const double scale : {0.0, 1.0}) {
       tiny.sampling.sampler.solver = solver;
-      ForcingPlannerConfig two = config(scale);
+      ForcingPlannerConfig two = planner_config(scale);
       two.candidates = 2;
       const Situation all = situation(3);
       Situation one = all;
@@ -83,7 +69,7 @@ TEST(ForcingPlanner, WorldsDoNotSeeEachOther) {
 TEST(ForcingPlanner, HorizonsEndWithTheEpisode) {
   const TinyPlanner tiny;
   const auto frames = [&](int64_t horizon, int64_t steps_left) {
-    ForcingPlannerConfig some = config();
+    ForcingPlannerConfig some = planner_config();
     some.horizon = horizon;
     return first_plan(*tiny.make(some), situation(1, steps_left)).observations.size(1);
   };
@@ -95,7 +81,7 @@ TEST(ForcingPlanner, HorizonsEndWithTheEpisode) {
 
 TEST(ForcingPlanner, PlannedActionsAreExecutedOpenLoop) {
   const TinyPlanner tiny;
-  const auto policy = tiny.make(config());
+  const auto policy = tiny.make(planner_config());
   policy->start(2, 7, 0);
   const Decision decision = policy->act(situation(2));
   EXPECT_TRUE(identical(decision.actions, decision.plan.actions.narrow(1, 0, 10).clamp(-1, 1)));
@@ -106,7 +92,7 @@ TEST(ForcingPlanner, PlannedActionsAreExecutedOpenLoop) {
 
 TEST(ForcingPlanner, TrackingFollowsThePlanStepByStep) {
   const TinyPlanner tiny;
-  ForcingPlannerConfig tracking = config();
+  ForcingPlannerConfig tracking = planner_config();
   tracking.execution = Execution::tracking;
   tracking.open_loop = 3;
   tracking.p = 0.5;
@@ -130,7 +116,7 @@ TEST(ForcingPlanner, TrackingFollowsThePlanStepByStep) {
 // Also beyond the steps that are executed of a plan.
 TEST(ForcingPlanner, TrackingAimsAhead) {
   const TinyPlanner tiny;
-  ForcingPlannerConfig tracking = config();
+  ForcingPlannerConfig tracking = planner_config();
   tracking.execution = Execution::tracking;
   tracking.open_loop = 3;
   tracking.p = 0.05;
@@ -157,37 +143,37 @@ TEST(ForcingPlanner, GuidanceMovesPlansToTheGoal) {
   const Situation s = situation(4);
   for (const char* schedule : {"pyramid", "full_sequence", "autoregressive", "trapezoid"}) {
     tiny.sampling.schedule = schedule;
-    const double free = distance(first_plan(*tiny.make(config()), s), s).mean().item<double>();
-    const double pulled = distance(first_plan(*tiny.make(config(0.5)), s), s).mean().item<double>();
+    const double free = distance(first_plan(*tiny.make(planner_config()), s), s).mean().item<double>();
+    const double pulled = distance(first_plan(*tiny.make(planner_config(0.5)), s), s).mean().item<double>();
     EXPECT_LT(pulled, 0.9 * free) << schedule;
-    EXPECT_LT(distance(first_plan(*tiny.make(config(2)), s), s).mean().item<double>(), 0.9 * pulled) << schedule;
+    EXPECT_LT(distance(first_plan(*tiny.make(planner_config(2)), s), s).mean().item<double>(), 0.9 * pulled) << schedule;
   }
   // Branches, whose futures are drawn, do the same.
   tiny.sampling.schedule = "pyramid";
-  ForcingPlannerConfig branching = config(2);
+  ForcingPlannerConfig branching = planner_config(2);
   branching.guidance.branches = 3;
   branching.guidance.lookahead = 2;
-  const double free = distance(first_plan(*tiny.make(config()), s), s).mean().item<double>();
+  const double free = distance(first_plan(*tiny.make(planner_config()), s), s).mean().item<double>();
   EXPECT_LT(distance(first_plan(*tiny.make(branching), s), s).mean().item<double>(), 0.9 * free);
 }
 
 // The sampler is kept from plan to plan; the goals are those of the call.
 TEST(ForcingPlanner, GoalsAreThoseOfTheSituation) {
   const TinyPlanner tiny;
-  const auto policy = tiny.make(config(1));
+  const auto policy = tiny.make(planner_config(1));
   const Situation one = situation(2);
   Situation other = situation(2);
   other.goals.fill_(-3);
   const Trajectory before = first_plan(*policy, one), after = first_plan(*policy, other);
   EXPECT_LT(distance(after, other).mean().item<double>(), distance(before, other).mean().item<double>());
-  EXPECT_TRUE(identical(first_plan(*tiny.make(config(1)), other).observations, after.observations));
+  EXPECT_TRUE(identical(first_plan(*tiny.make(planner_config(1)), other).observations, after.observations));
 }
 
 // The maps are those of the goals of the call as well, a world's for all its candidates.
 TEST(ForcingPlanner, MeasuresAlongTheDatasWays) {
   TinyPlanner tiny;
   tiny.travel = std::make_shared<TravelMap>(test::around_a_wall());
-  ForcingPlannerConfig ways = config(1);
+  ForcingPlannerConfig ways = planner_config(1);
   ways.candidates = 8;
   ways.reward.metric = PlanMetric::travel;
   ways.choice = {.distance = 1, .metric = PlanMetric::travel};
@@ -221,23 +207,23 @@ TEST(ForcingPlanner, GivenRewardsSeeWholePlans) {
     seen.push_back(frames.size(1));
     return inner(frames, goals);
   };
-  expect_close(first_plan(*tiny.make(config(1), given), situation(2)), first_plan(*tiny.make(config(1)), situation(2)));
+  expect_close(first_plan(*tiny.make(planner_config(1), given), situation(2)), first_plan(*tiny.make(planner_config(1)), situation(2)));
   EXPECT_EQ(seen, std::vector<int64_t>(10, 30));  // rows of the pyramid
   // Leaps between a finished and an unfinished frame count as well.
-  ForcingPlannerConfig leaps = config(0.01);
+  ForcingPlannerConfig leaps = planner_config(0.01);
   leaps.reward = {.distance = 1, .dynamics = 0.01};
   expect_close(first_plan(*tiny.make(leaps, make_plan_reward(leaps.reward)), situation(2)), first_plan(*tiny.make(leaps), situation(2)));
 }
 
 TEST(ForcingPlanner, TheModelsOwnRewardGuides) {
   const TinyPlanner tiny(7);
-  ForcingPlannerConfig learned = config(4);
+  ForcingPlannerConfig learned = planner_config(4);
   learned.reward = {.distance = 0, .learned = 1};
   Tensor rewards;
   const PlanObserver last = [&](int64_t, const Tensor& frames) { rewards = frames.select(1, 6).clone(); };
   first_plan(*tiny.make(learned, {}, last), situation(1));
   const double guided = rewards.mean().item<double>();
-  first_plan(*tiny.make(config(), {}, last), situation(1));
+  first_plan(*tiny.make(planner_config(), {}, last), situation(1));
   EXPECT_GT(guided, rewards.mean().item<double>() + 0.1);
 }
 
@@ -250,7 +236,7 @@ TEST(ForcingPlanner, TheBestCandidateIsFollowed) {
       frames = f.detach().to(at::kDouble), values = value.detach();
       return value;
     };
-    ForcingPlannerConfig some = config(scale);
+    ForcingPlannerConfig some = planner_config(scale);
     some.candidates = 4;
     const Trajectory plan = first_plan(*tiny.make(some, reward), situation(3));
     ASSERT_EQ(values.sizes(), (at::IntArrayRef{12}));
@@ -265,7 +251,7 @@ TEST(ForcingPlanner, TheBestCandidateIsFollowed) {
 TEST(ForcingPlanner, CandidatesAreChosenByTheirOwnReward) {
   const TinyPlanner tiny;
   const Situation s = situation(3);
-  ForcingPlannerConfig some = config();
+  ForcingPlannerConfig some = planner_config();
   some.candidates = 8;
   some.choice = {.distance = 1};
   const double nearest = distance(first_plan(*tiny.make(some), s), s).sum(1).max().item<double>();
@@ -277,7 +263,7 @@ TEST(ForcingPlanner, CandidatesAreChosenByTheirOwnReward) {
 TEST(ForcingPlanner, ParticlesNeedNoGradient) {
   TinyPlanner tiny;
   tiny.sampling.sampler.eta = 1;
-  ForcingPlannerConfig particles = config(1);
+  ForcingPlannerConfig particles = planner_config(1);
   particles.guidance.form = GuidanceForm::resample;
   particles.guidance.branches = 16;
   const PlanReward reward = [inner = make_plan_reward({})](const Tensor& frames, const Tensor& goals) {
@@ -286,7 +272,7 @@ TEST(ForcingPlanner, ParticlesNeedNoGradient) {
   const Situation s = situation(3);
   const Trajectory chosen = first_plan(*tiny.make(particles, reward), s);
   EXPECT_EQ(chosen.observations.sizes(), (at::IntArrayRef{3, 30, 4}));
-  const double free = distance(first_plan(*tiny.make(config()), s), s).mean().item<double>();
+  const double free = distance(first_plan(*tiny.make(planner_config()), s), s).mean().item<double>();
   EXPECT_LT(distance(chosen, s).mean().item<double>(), 0.95 * free);
   expect_close(first_plan(*tiny.make(particles), s), chosen);  // the configured reward, taken whole
 }
@@ -294,7 +280,7 @@ TEST(ForcingPlanner, ParticlesNeedNoGradient) {
 TEST(ForcingPlanner, WarmStartsGoOnWithTheLastPlan) {
   const TinyPlanner tiny;
   const auto shift = [&](int64_t level, int64_t candidates = 1) {
-    ForcingPlannerConfig warm = config();
+    ForcingPlannerConfig warm = planner_config();
     warm.warm_start = level;
     warm.candidates = candidates;
     const auto policy = tiny.make(warm);
@@ -309,7 +295,7 @@ TEST(ForcingPlanner, WarmStartsGoOnWithTheLastPlan) {
   EXPECT_LT(shift(8), shift(20));
   EXPECT_GT(shift(0), 1.0);
   // What is new comes from noise, and a plan that is used up is no start.
-  ForcingPlannerConfig all = config();
+  ForcingPlannerConfig all = planner_config();
   all.open_loop = 30;
   all.warm_start = 1;
   const auto policy = tiny.make(all);
@@ -325,7 +311,7 @@ TEST(ForcingPlanner, RowsAreShownWhileTheyAreSampled) {
   for (const double scale : {0.0, 1.0}) {
     std::vector<int64_t> rows;
     Tensor last;
-    const Trajectory plan = first_plan(*tiny.make(config(scale), {},
+    const Trajectory plan = first_plan(*tiny.make(planner_config(scale), {},
                                                   [&](int64_t m, const Tensor& frames) {
                                                     rows.push_back(m);
                                                     last = frames.clone();
@@ -334,82 +320,8 @@ TEST(ForcingPlanner, RowsAreShownWhileTheyAreSampled) {
     ASSERT_EQ(rows.size(), 10u);
     EXPECT_EQ(last.sizes(), (at::IntArrayRef{30, 6}));
     EXPECT_TRUE(close(last.narrow(1, 0, 4), plan.observations[0], 1e-6));
-    expect_close(plan, first_plan(*tiny.make(config(scale)), situation(2)));  // watching changes nothing
+    expect_close(plan, first_plan(*tiny.make(planner_config(scale)), situation(2)));  // watching changes nothing
   }
-}
-
-TEST(ForcingPlanner, BadRewardsAreErrors) {
-  const TinyPlanner tiny;
-  const auto error = [&](const ForcingPlannerConfig& some, const PlanReward& reward) {
-    return error_of([&] { first_plan(*tiny.make(some, reward), situation(2)); });
-  };
-  ForcingPlannerConfig chosen = config();
-  chosen.candidates = 3;
-  const PlanReward by_frame = [](const Tensor& frames, const Tensor&) { return frames.select(2, 0); };
-  EXPECT_EQ(error(config(1), by_frame), "planning.reward: expected shape [2], got [2, 30]");
-  EXPECT_EQ(error(chosen, by_frame), "planning.choice: expected shape [6], got [6, 30]");
-  const PlanReward nan = [](const Tensor& frames, const Tensor&) { return (frames - frames).log().sum({1, 2}) * 0; };
-  EXPECT_EQ(error(config(1), nan), "reward: expected finite values, got NaN or infinity");
-  EXPECT_EQ(error(chosen, nan), "planning.choice: expected finite values, got NaN or infinity");
-  EXPECT_EQ(error(config(1), [](const Tensor&, const Tensor&) { return Tensor(); }),
-            "planning.reward: expected shape [2], got an undefined tensor");
-  EXPECT_EQ(error(config(1), [](const Tensor& frames, const Tensor&) { return at::ones({frames.size(0)}); })
-                .rfind("reward: expected a value that depends on the tokens differentiably, got a constant", 0),
-            0u);
-}
-
-TEST(ForcingPlanner, ErrorsNameKeyExpectedAndGot) {
-  TinyPlanner tiny;
-  const auto says = [&](auto change, const std::string& expected) {
-    ForcingPlannerConfig bad = config();
-    change(bad);
-    EXPECT_EQ(error_of([&] { tiny.make(bad); }), expected);
-  };
-  using C = ForcingPlannerConfig;
-  says([](C& c) { c.horizon = 32; }, "planning.horizon: expected 0 or a multiple of data.frame_stack 5, got 32");
-  says([](C& c) { c.horizon = -5; }, "planning.horizon: expected 0 or a multiple of data.frame_stack 5, got -5");
-  says([](C& c) { c.open_loop = 0; }, "planning.open_loop: expected at least 1, got 0");
-  says([](C& c) { c.candidates = 0; }, "planning.candidates: expected at least 1, got 0");
-  says([](C& c) { c.warm_start = 21; }, "planning.warm_start: expected 0 to 20 (diffusion.levels), got 21");
-  says([](C& c) { c.warm_start = -1; }, "planning.warm_start: expected 0 to 20 (diffusion.levels), got -1");
-  says([](C& c) { c.warm_start = 3, c.open_loop = 7; },
-       "planning.open_loop: expected a multiple of data.frame_stack 5 with a warm start, which shifts whole tokens, got 7");
-  says([](C& c) { c.candidates = 2, c.guidance.form = GuidanceForm::resample; },
-       "planning.candidates: expected 1 with resampling, which chooses by itself, got 2");
-  says([](C& c) { c.keep = true, c.open_loop = 7; },
-       "planning.open_loop: expected a multiple of data.frame_stack 5 with keep, which shifts whole tokens, got 7");
-  says([](C& c) { c.p = std::numeric_limits<double>::infinity(); }, "planning.p: expected a finite number, got inf");
-  says([](C& c) { c.d = std::nan(""); }, "planning.d: expected a finite number, got nan");
-  says([](C& c) { c.ahead = -1; }, "planning.ahead: expected at least 0, got -1");
-  says([](C& c) { c.reward.learned = 2; },
-       "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
-  says([](C& c) { c.choice.learned = 2; },
-       "planning.choice.learned: expected 0 for a model without predicted rewards (data.reward: false), got 2");
-  says([](C& c) { c.choice.action = std::nan(""); }, "planning.choice.action: expected a finite number, got nan");
-  says([](C& c) { c.reward.dense = std::nan(""); }, "planning.reward.dense: expected a finite number, got nan");
-  says([](C& c) { c.reward.length = 0; }, "planning.reward.length: expected metres above 0, got 0");
-  says([](C& c) { c.reward.metric = PlanMetric::travel; },
-       "planning.reward.metric: expected straight where there is no map of the ways that the data took, got travel");
-  says([](C& c) { c.choice.metric = PlanMetric::travel; },
-       "planning.choice.metric: expected straight where there is no map of the ways that the data took, got travel");
-  says([](C& c) { c.guidance.scale = -1; }, "planning.guidance.scale: expected a number of at least 0, got -1");
-  says([](C& c) { c.guidance.scale = std::nan(""); }, "planning.guidance.scale: expected a number of at least 0, got nan");
-  says([](C& c) { c.guidance = {.branches = 2}; },
-       "planning.guidance.lookahead: expected at least 2 with several branches, which are equal without chance, got 1");
-  says([](C& c) { c.guidance = {.form = GuidanceForm::resample, .branches = 4}; },
-       "planning.guidance.form: expected gradient, or resample with sampling.eta above 0 (copies must part), got resample with eta 0");
-  says([](C& c) { c.guidance.scale = 1, c.reward = {.distance = 0, .sparse = 1}; },
-       "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
-  tiny.sampling.schedule = "mine.csv";
-  says([](C&) {}, "sampling.schedule: expected full_sequence, autoregressive, pyramid, trapezoid for a planner, got 'mine.csv'");
-  tiny.sampling.schedule = "pyramid";
-  tiny.spec.token.token_shape = {3, 16, 16};
-  says([](C&) {}, "planner: expected tokens of 5 frames of 6 numbers, got [3, 16, 16]");
-  tiny.spec = TinyPlanner().spec;
-  const auto policy = tiny.make(config());
-  EXPECT_EQ(error_of([&] { policy->act(situation(1)); }), "planner: expected the 0 worlds of start(), got 1");
-  policy->start(2, 0, 0);
-  EXPECT_EQ(error_of([&] { policy->act(situation(3)); }), "planner: expected the 2 worlds of start(), got 3");
 }
 
 }  // namespace df

@@ -12,15 +12,9 @@ namespace {
 
 using test::close;
 using test::identical;
+using test::planner_config;
 using test::situation;
 using test::TinyPlanner;
-
-ForcingPlannerConfig unguided() {
-  ForcingPlannerConfig config;
-  config.horizon = 30;
-  config.guidance.scale = 0;
-  return config;
-}
 
 // [B, F, 6] float32, as rewards see them.
 Tensor frames_of(const Trajectory& plan) { return at::cat({plan.observations, plan.actions}, 2).to(at::kFloat); }
@@ -42,7 +36,7 @@ PlanReward last_candidate(std::vector<int64_t>& rows) {
 TEST(PlanChoice, TheLeapIntoThePlanCounts) {
   const TinyPlanner tiny;
   const Situation s = situation(6);
-  ForcingPlannerConfig config = unguided();
+  ForcingPlannerConfig config = planner_config();
   config.horizon = 5;
   config.candidates = 8;
   Tensor candidates;  // [48, 5, 6]
@@ -66,7 +60,7 @@ TEST(PlanChoice, TheLeapIntoThePlanCounts) {
 // The world follows its plan exactly, so that the rest of the plan is worth what it was.
 TEST(PlanChoice, KeptPlansAreGivenUpForBetterOnesAlone) {
   const TinyPlanner tiny;
-  ForcingPlannerConfig config = unguided();
+  ForcingPlannerConfig config = planner_config();
   config.horizon = 0;
   config.choice = {.distance = 1, .dynamics = 1e-4};
   const PlanReward choice = make_plan_reward(config.choice);
@@ -100,7 +94,7 @@ TEST(PlanChoice, KeptPlansThatAreTooShortEndAsTheyDid) {
   const TinyPlanner tiny;
   for (const int64_t candidates : {1, 3}) {
     std::vector<int64_t> rows;
-    ForcingPlannerConfig config = unguided();
+    ForcingPlannerConfig config = planner_config();
     config.candidates = candidates;
     config.keep = true;
     const auto policy = tiny.make(config, last_candidate(rows));
@@ -120,7 +114,7 @@ TEST(PlanChoice, KeptPlansThatAreTooShortEndAsTheyDid) {
 TEST(PlanChoice, PlansThatAreUsedUpAreNotKept) {
   const TinyPlanner tiny;
   std::vector<int64_t> rows;
-  ForcingPlannerConfig config = unguided();
+  ForcingPlannerConfig config = planner_config();
   config.candidates = 2;
   config.keep = true;
   config.open_loop = 30;

@@ -52,6 +52,19 @@ struct TinyPlanner {
   std::shared_ptr<const TravelMap> travel;
 };
 
+// Plans of 30 frames.
+inline ForcingPlannerConfig planner_config(double scale = 0) {
+  ForcingPlannerConfig config;
+  config.horizon = 30;
+  config.guidance.scale = scale;
+  return config;
+}
+
+inline Trajectory first_plan(Policy& policy, const Situation& s, uint64_t seed = 7, int64_t first_world = 0) {
+  policy.start(s.states.size(0), seed, first_world);
+  return policy.act(s).plan;
+}
+
 // Positions [N, 2] every 5 cm from (0, 0) to (3, 3), but none in the wall 1 < x < 2, y < 2.
 inline Tensor around_a_wall() {
   const Tensor line = at::arange(61, at::kDouble) * 0.05;

@@ -3,14 +3,13 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 
 #include <atomic>
 #include <mutex>
 #include <set>
 #include <thread>
 
-#include "core/autocast.hpp"
-#include "core/worker_pool.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
@@ -211,31 +210,6 @@ TEST(Trainer, WorkersRunAtOnceOnOneThreadEach) {
   EXPECT_EQ(intra, std::set<int>{1});
 }
 
-TEST(WorkerPool, RunsAllWaitsAndRethrows) {
-  const int before = at::get_num_threads();
-  auto owned = std::make_unique<WorkerPool>(3);
-  WorkerPool& pool = *owned;
-  EXPECT_EQ(at::get_num_threads(), 1) << "the calling thread would spin on the workers' cores";
-  for (int round = 0; round < 200; ++round) {
-    std::vector<int> seen(3, 0);
-    pool.run([&](int64_t worker) { ++seen[static_cast<size_t>(worker)]; });
-    ASSERT_EQ(seen, (std::vector<int>{1, 1, 1}));
-  }
-  std::atomic<int> finished{0};
-  const auto message = error_of([&] {
-    pool.run([&](int64_t worker) {
-      if (worker > 0) throw Error("worker " + std::to_string(worker));
-      ++finished;
-    });
-  });
-  EXPECT_EQ(message, "worker 1");
-  EXPECT_EQ(finished, 1);
-  pool.run([&](int64_t) { ++finished; });
-  EXPECT_EQ(finished, 4) << "usable after a failure";
-  owned.reset();
-  EXPECT_EQ(at::get_num_threads(), before);
-}
-
 TEST(Trainer, DivergenceStopsWithAMessage) {
   for (const double value : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     Process run(small());
@@ -395,22 +369,6 @@ TEST(Trainer, Bf16IsInTheForwardPassOnly) {
     const double second = run.trainer->step(), second_exact = exact.trainer->step();
     EXPECT_NEAR(second, second_exact, 0.02 * second_exact);
   }
-}
-
-TEST(Autocast, RestoresWhatItFound) {
-  const auto enabled = [] { return at::autocast::is_autocast_enabled(at::kCPU); };
-  {
-    const Autocast outer(at::kCPU, true, true);
-    EXPECT_TRUE(enabled());
-    {
-      const Autocast inner(at::kCPU, false, false);
-      EXPECT_FALSE(enabled());
-      EXPECT_FALSE(at::autocast::is_autocast_cache_enabled());
-    }
-    EXPECT_TRUE(enabled());
-    EXPECT_TRUE(at::autocast::is_autocast_cache_enabled());
-  }
-  EXPECT_FALSE(enabled());
 }
 
 TEST(TrainerConfig, RangesNameTheKey) {
