@@ -2,9 +2,8 @@
 // A block takes some elements of one cell, a thread an element at a time; x first, then z.
 #include "cuda/cell_moves.cuh"
 
-#include <cuda_bf16.h>
-
 #include "core/cell_table.hpp"
+#include "cuda/vector.cuh"
 
 namespace df::cuda {
 
@@ -18,8 +17,6 @@ __device__ inline int number(const int* table, int cells, CellTable::Row row, in
 __device__ inline float factor(const int* table, int cells, CellTable::Row row, int cell) {
   return __int_as_float(number(table, cells, row, cell));
 }
-__device__ inline float to_float(float x) { return x; }
-__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 __device__ inline float* slot(const CellBuffer& buffer, int sequence, int index) {
   return buffer.data + (static_cast<size_t>(sequence) * buffer.slots + index) * buffer.size;

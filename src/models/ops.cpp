@@ -186,14 +186,14 @@ struct WithMemory : Function<WithMemory> {
 };
 
 // Channels of every pixel as a row: a view where channels are innermost; and back.
-Tensor pixel_rows(const Tensor& images) { return channels_last(images).permute({0, 2, 3, 1}).flatten(0, 2); }
+Tensor rows_of_pixels(const Tensor& images) { return channels_last(images).permute({0, 2, 3, 1}).flatten(0, 2); }
 Tensor images_of(const Tensor& rows, const Tensor& like) {
   return rows.view({like.size(0), like.size(2), like.size(3), rows.size(1)}).permute({0, 3, 1, 2});
 }
 
 struct GruCell : Function<GruCell> {
   static Tensor forward(AutogradContext* context, const Tensor& from_x, const Tensor& from_z, const Tensor& z) {
-    const Tensor a = pixel_rows(from_x), b = pixel_rows(from_z), state = pixel_rows(z), y = at::empty_like(state);
+    const Tensor a = rows_of_pixels(from_x), b = rows_of_pixels(from_z), state = rows_of_pixels(z), y = at::empty_like(state);
     gru(a, b, state, y);
     context->save_for_backward({a, b, state});
     return images_of(y, z);
@@ -202,7 +202,7 @@ struct GruCell : Function<GruCell> {
     const auto saved = context->get_saved_variables();
     const Tensor &a = saved[0], &b = saved[1], &state = saved[2];
     const Tensor da = at::empty_like(a), db = at::empty_like(b), dz = at::zeros_like(state);
-    gru_backward(a, b, state, pixel_rows(upstream[0]), da, db, dz);
+    gru_backward(a, b, state, rows_of_pixels(upstream[0]), da, db, dz);
     return {images_of(da, upstream[0]), images_of(db, upstream[0]), images_of(dz, upstream[0])};
   }
 };

@@ -17,6 +17,18 @@ Tensor per_channel(const Tensor& x) { return x.view({1, -1, 1, 1}); }
 // The same of [N, C].
 Tensor per_image(const Tensor& x) { return x.unsqueeze(-1).unsqueeze(-1); }
 
+// Of a GRU cell, r, u and n beside each other in dimension 1 of what it gets from its input and from its state.
+struct Gates {
+  Gates(const Tensor& from_x, const Tensor& from_z) {
+    const auto x = from_x.chunk(3, 1), h = from_z.chunk(3, 1);
+    r = at::sigmoid(x[0] + h[0]);
+    u = at::sigmoid(x[1] + h[1]);
+    new_from_z = h[2];
+    n = at::tanh(at::addcmul(x[2], r, new_from_z));
+  }
+  Tensor r, u, n, new_from_z;  // reset, update, new state, what the new state gets from the old one before it is reset
+};
+
 }  // namespace
 
 namespace plain {
@@ -64,9 +76,8 @@ Tensor full_attention(const Tensor& qkv, const Tensor& memory) {
 }
 
 Tensor gru_cell(const Tensor& from_x, const Tensor& from_z, const Tensor& z) {
-  const auto x = from_x.chunk(3, 1), h = from_z.chunk(3, 1);
-  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
-  return n + u * (z - n);
+  const Gates g(from_x, from_z);
+  return g.n + g.u * (z - g.n);
 }
 
 void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) {
@@ -82,17 +93,15 @@ void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const 
 }
 
 void gru(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& y) {
-  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
-  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
+  const Gates g(a, b);
   Tensor out = y;
-  at::addcmul_out(out, n, u, z - n);
+  at::addcmul_out(out, g.n, g.u, z - g.n);
 }
 
 void gru_backward(const Tensor& a, const Tensor& b, const Tensor& z, const Tensor& dy, const Tensor& da, const Tensor& db,
                   const Tensor& dz) {
-  const auto x = a.chunk(3, 1), h = b.chunk(3, 1);
-  const Tensor r = at::sigmoid(x[0] + h[0]), u = at::sigmoid(x[1] + h[1]), n = at::tanh(at::addcmul(x[2], r, h[2]));
-  const Tensor dn = dy * (1 - u) * (1 - n * n), du = dy * (z - n) * u * (1 - u), dr = dn * h[2] * r * (1 - r);
+  const auto [r, u, n, new_from_z] = Gates(a, b);
+  const Tensor dn = dy * (1 - u) * (1 - n * n), du = dy * (z - n) * u * (1 - u), dr = dn * new_from_z * r * (1 - r);
   da.copy_(at::cat({dr, du, dn}, 1));
   db.copy_(at::cat({dr, du, dn * r}, 1));
   dz.add_(dy * u);

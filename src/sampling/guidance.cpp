@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/upload.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
@@ -190,7 +191,7 @@ struct GuidedSampler::State {
     recording.x.copy_(row.x.narrow(1, first, n));
     recording.z.select(1, 0).copy_(row.z.select(1, first));
     if (recording.c.defined()) recording.c.copy_(input.c.narrow(1, first, n));
-    recording.levels.copy_(levels.pin_memory(), /*non_blocking=*/true);
+    upload(levels, recording.levels);
   }
 
   // Buffers like the last n tokens of a row, and their recording, which is null where the device would not make one.

@@ -8,6 +8,8 @@
 #include <exception>
 #include <utility>
 
+#include "core/upload.hpp"
+
 namespace df {
 
 namespace {
@@ -23,10 +25,10 @@ bool same_layout(const Batch& a, const Batch& b) {
   return true;
 }
 
-// Through page-locked memory, so that the copy waits in the device's queue and not here; batches of a loader lie there already.
-void upload(const Batch& from, Batch& into) {
+// Batches of a loader lie in page-locked memory already.
+void upload(const Batch& from, const Batch& into) {
   for (const auto field : fields)
-    if ((from.*field).defined()) (into.*field).copy_((from.*field).pin_memory(), /*non_blocking=*/true);
+    if ((from.*field).defined()) df::upload(from.*field, into.*field);
 }
 
 Batch empty_like(const Batch& batch, at::Device device) {
