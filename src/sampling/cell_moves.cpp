@@ -7,55 +7,21 @@
 #include <cstring>
 #include <limits>
 
+#include "diffusion_forcing/sampling/transition.hpp"
+
 namespace df {
 
 namespace {
 
-// At one level, in float64.
-struct Level {
-  double signal, noise;  // sqrt(alpha_bar), sqrt(1 - alpha_bar)
-  Level(const NoiseSchedule& schedule, int64_t k)
-      : signal(schedule.sqrt_alpha_bar.const_data_ptr<float>()[k]), noise(schedule.sqrt_one_minus_alpha_bar.const_data_ptr<float>()[k]) {}
-};
-
-// x0 = of_x x + of_prediction prediction, and so for eps.
-struct Decoding {
-  double x0_x, x0_prediction, eps_x, eps_prediction;
-};
-
-// decode() of diffusion.hpp; with a bound on x0 the noise is that of the bounded x0.
-Decoding decoding(Space output, const Level& at, bool bounded) {
-  const double noisy = at.noise > 0 ? 1.0 : 0.0, inverse = at.noise > 0 ? 1.0 / at.noise : 0.0;
-  Decoding d{};
-  switch (output) {
-    case Space::eps:
-      d = {1.0 / at.signal, -at.noise * noisy / at.signal, 0.0, noisy};
-      break;
-    case Space::x0:
-      d = {0.0, 1.0, inverse, -at.signal * inverse};
-      break;
-    case Space::v:
-      d = {at.signal, -at.noise, at.noise, at.signal * noisy};
-      break;
-  }
-  if (bounded) {
-    d.eps_x = inverse;
-    d.eps_prediction = -at.signal * inverse;
-  }
-  return d;
-}
-
-struct Move {
-  double x0, eps, noise;
-};
-
-// transition_coefficients() of transition.hpp.
-Move move_between(const Level& from, const Level& to, const SamplerConfig& config) {
-  const double eta = config.solver == Solver::ddpm ? 1.0 : config.eta;
-  const double var_from = from.noise * from.noise, var_to = to.noise * to.noise;
-  const double share = var_from > 0 ? var_to / var_from : 0.0, ratio = from.signal / to.signal;
-  const double variance = std::max(0.0, eta * eta * (1.0 - ratio * ratio) * share);
-  return {to.signal, std::sqrt(std::max(0.0, var_to - variance)), std::sqrt(variance)};
+// What decode() makes of a token at each level: it is linear in the token and in the prediction, so that of (1, 0) and (0, 1) says all.
+// With a bound on x0 the noise is that of the bounded x0, which then is the prediction.
+std::vector<Tensor> decoding(const Diffusion& diffusion, bool bounded) {
+  const Tensor levels = at::arange(diffusion.schedule.levels() + 1), one = at::ones({levels.size(0)}), none = at::zeros_like(one);
+  const auto of = [&](Space space, const Tensor& x, const Tensor& prediction) {
+    return decode(space, diffusion.schedule, x, levels, prediction, std::numeric_limits<double>::infinity());
+  };
+  const Space output = diffusion.config.output, for_eps = bounded ? Space::x0 : output;
+  return {of(output, one, none).x0, of(output, none, one).x0, of(for_eps, one, none).eps, of(for_eps, none, one).eps};
 }
 
 Tensor as_floats(const Tensor& table, int64_t row) { return table[row].view(at::kFloat); }
@@ -72,39 +38,45 @@ Tensor bounded(const Tensor& x, double bound) { return std::isinf(bound) ? x : x
 
 }  // namespace
 
-CellBounds cell_bounds(const Diffusion& diffusion, const SamplerConfig& config) {
+CellTables::CellTables(const Diffusion& diffusion, const SamplerConfig& config)
+    : diffusion_(diffusion.to(at::kCPU)), solver_(config.solver), eta_(config.eta), decoding_(decoding(diffusion_, config.clip_x0 > 0)) {
   constexpr double none = std::numeric_limits<double>::infinity();
-  return {diffusion.config.output == Space::eps ? diffusion.config.clip_noise : none, config.clip_x0 > 0 ? config.clip_x0 : none};
+  bounds_ = {diffusion.config.output == Space::eps ? diffusion.config.clip_noise : none, config.clip_x0 > 0 ? config.clip_x0 : none};
 }
 
-Tensor cell_table(const PlanStep& step, int64_t width, int64_t slots, const Diffusion& diffusion, const SamplerConfig& config) {
+const CellTables::Move& CellTables::move(int64_t from, int64_t to) {
+  const auto [found, fresh] = moves_.try_emplace({from, to});
+  if (fresh) {
+    const auto level = [](int64_t k) { return at::full({1}, k, at::kLong); };
+    const auto c = transition_coefficients(solver_, diffusion_.schedule, level(from), level(to), eta_, at::zeros({1}));
+    found->second = {c.x0.item<float>(), c.eps.item<float>(), c.sigma.item<float>()};
+  }
+  return found->second;
+}
+
+Tensor CellTables::of(const PlanStep& step, int64_t width, int64_t slots) {
   Tensor table = at::empty({CellTable::rows, width}, at::kInt);
   int32_t* const values = table.mutable_data_ptr<int32_t>();
   const auto set = [&](int64_t i, CellTable::Row row, int64_t value) { values[row * width + i] = static_cast<int32_t>(value); };
-  const auto set_factor = [&](int64_t i, CellTable::Row row, double value) {
-    const auto number = static_cast<float>(value);
-    std::memcpy(values + row * width + i, &number, sizeof number);
-  };
+  const auto set_factor = [&](int64_t i, CellTable::Row row, float value) { std::memcpy(values + row * width + i, &value, sizeof value); };
   for (int64_t i = 0; i < width; ++i) {
     const bool spare = i >= static_cast<int64_t>(step.size());
     const Cell cell = spare ? Cell{0, 0, 1, 1, 1, CellKind::update} : step[static_cast<size_t>(i)];
-    const int64_t to = moves(cell.kind) ? cell.to : cell.from;
     set(i, CellTable::token, spare ? slots : cell.token % slots);
     set(i, CellTable::z_in, spare ? slots + 1 : cell.token % (slots + 1));
     set(i, CellTable::z_out, spare ? slots + 1 : (cell.token + 1) % (slots + 1));
     set(i, CellTable::x_out, spare || cell.kind == CellKind::encode ? slots : cell.token % slots);
     set(i, CellTable::level, cell.shown);
-    const Level shown(diffusion.schedule, cell.shown);
-    const Decoding d = decoding(diffusion.config.output, shown, config.clip_x0 > 0);
-    const Move m = move_between(Level(diffusion.schedule, cell.from), Level(diffusion.schedule, to), config);
-    set_factor(i, CellTable::show, cell.shown > cell.from ? shown.signal : 1.0);
-    set_factor(i, CellTable::x0_x, d.x0_x);
-    set_factor(i, CellTable::x0_prediction, d.x0_prediction);
-    set_factor(i, CellTable::eps_x, d.eps_x);
-    set_factor(i, CellTable::eps_prediction, d.eps_prediction);
-    set_factor(i, CellTable::to_x0, m.x0);
-    set_factor(i, CellTable::to_eps, m.eps);
-    set_factor(i, CellTable::to_noise, m.noise);
+    const auto at_shown = [&](const Tensor& by_level) { return by_level.const_data_ptr<float>()[cell.shown]; };
+    const Move& to = move(cell.from, moves(cell.kind) ? cell.to : cell.from);
+    set_factor(i, CellTable::show, cell.shown > cell.from ? at_shown(diffusion_.schedule.sqrt_alpha_bar) : 1.0F);
+    set_factor(i, CellTable::x0_x, at_shown(decoding_[0]));
+    set_factor(i, CellTable::x0_prediction, at_shown(decoding_[1]));
+    set_factor(i, CellTable::eps_x, at_shown(decoding_[2]));
+    set_factor(i, CellTable::eps_prediction, at_shown(decoding_[3]));
+    set_factor(i, CellTable::to_x0, to.x0);
+    set_factor(i, CellTable::to_eps, to.eps);
+    set_factor(i, CellTable::to_noise, to.noise);
   }
   return table;
 }

@@ -5,6 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "core/fused_kernels.hpp"
 #include "diffusion_forcing/sampling/sampler.hpp"
@@ -15,14 +18,35 @@ namespace df {
 struct StepBuffers {
   Tensor x, z, c;  // [B, slots + 1, token...], [B, slots + 2, latent...], [B, slots + 1, C] or undefined
   int64_t slots() const { return x.size(1) - 1; }
+  std::vector<int64_t> cells(int64_t n) const {  // [B, n, token...]
+    auto sizes = x.sizes().vec();
+    sizes[1] = n;
+    return sizes;
+  }
 };
 
-// The table of a step, on the host: `width` cells, of which those beyond the step's work on the spare slots. `diffusion`: on the host as
-// well. Steps with cells that are noised anew or clamped have no such table.
-Tensor cell_table(const PlanStep& step, int64_t width, int64_t slots, const Diffusion& diffusion, const SamplerConfig& config);
+// Makes the tables of a sampler's steps, on the host.
+class CellTables {
+ public:
+  CellTables(const Diffusion& diffusion, const SamplerConfig& config);
+  // `width` cells, of which those beyond the step's work on the spare slots. Steps with cells that are noised anew or clamped have no
+  // table.
+  Tensor of(const PlanStep& step, int64_t width, int64_t slots);
+  const CellBounds& bounds() const { return bounds_; }  // that all moves have in common
 
-// The bounds that the moves of a sampler have in common.
-CellBounds cell_bounds(const Diffusion& diffusion, const SamplerConfig& config);
+ private:
+  struct Move {
+    float x0, eps, noise;
+  };
+  const Move& move(int64_t from, int64_t to);
+
+  Diffusion diffusion_;  // on the host
+  Solver solver_;
+  double eta_;
+  CellBounds bounds_;
+  std::vector<Tensor> decoding_;                       // factors of x and prediction in x0, then in eps, each [K + 1]
+  std::map<std::pair<int64_t, int64_t>, Move> moves_;  // schedules repeat the same ones for token after token
+};
 
 // The model's inputs for the cells of `table`.
 CellInputs gather_cells(const Tensor& table, const StepBuffers& buffers);

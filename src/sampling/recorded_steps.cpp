@@ -14,7 +14,7 @@
 namespace df {
 
 RecordedSteps::RecordedSteps(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, const Accelerator* accelerator)
-    : model_(model), diffusion_(diffusion.to(at::kCPU)), config_(config), accelerator_(accelerator) {}
+    : model_(model), diffusion_(diffusion), config_(config), accelerator_(accelerator) {}
 
 // Few widths, since each costs a recording: powers of four, and those that keep coming back as they are.
 int64_t RecordedSteps::padded_width(int64_t cells) {
@@ -29,17 +29,16 @@ void RecordedSteps::execute(const Recording& made, const StepBuffers& buffers) c
   const CellInputs in = gather_cells(made.table, buffers);
   const Tensor c = buffers.c.defined() ? buffers.c.index_select(1, made.table[CellTable::token]).flatten(0, 1) : Tensor();
   const TokenOutput output = step_as_it_is(config_.precision, model_, in.shown, in.level, c, in.z);
-  move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, cell_bounds(diffusion_, config_), buffers);
+  move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, tables_->bounds(), buffers);
 }
 
 RecordedSteps::Recording& RecordedSteps::recording(int64_t width, const StepBuffers& buffers) {
   auto& found = recordings_[width];
   if (!found.graph) {
     // All cells on the spare slots while it warms up: the plan's own must not run more than once.
-    found.table = cell_table({}, width, buffers.slots(), diffusion_, config_).to(accelerator_->device());
-    std::vector<int64_t> sizes = buffers.x.sizes().vec();
-    sizes[1] = width;
-    if (config_.draws_noise()) found.noise = at::zeros(sizes, buffers.x.options());
+    if (!tables_) tables_.emplace(diffusion_, config_);
+    found.table = tables_->of({}, width, buffers.slots()).to(accelerator_->device());
+    if (config_.draws_noise()) found.noise = at::zeros(buffers.cells(width), buffers.x.options());
     found.graph = accelerator_->capture([&] { execute(found, buffers); });
   }
   return found;
@@ -52,16 +51,12 @@ bool RecordedSteps::run(const PlanStep& step, const StepBuffers& buffers, const 
   if (!accelerator_ || special) return false;
   const auto cells = static_cast<int64_t>(step.size());
   Tensor drawn;
-  if (config_.draws_noise()) {
-    std::vector<int64_t> sizes = buffers.x.sizes().vec();
-    sizes[1] = cells;
-    drawn = clipped_noise(step, noise, diffusion_.config.clip_noise, sizes);
-  }
+  if (config_.draws_noise()) drawn = clipped_noise(step, noise, diffusion_.config.clip_noise, buffers.cells(cells));
   try {
     const int64_t width = padded_width(cells);
     Recording& made = recording(width, buffers);
     if (made.graph) {
-      upload(cell_table(step, width, buffers.slots(), diffusion_, config_), made.table);
+      upload(tables_->of(step, width, buffers.slots()), made.table);
       if (drawn.defined()) upload(drawn, made.noise.narrow(1, 0, cells));
       made.graph->replay();
       return true;

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "diffusion_forcing/core/accelerator.hpp"
@@ -32,9 +33,10 @@ class RecordedSteps {
   Recording& recording(int64_t width, const StepBuffers& buffers);
 
   CausalModel& model_;
-  Diffusion diffusion_;  // on the host
+  const Diffusion& diffusion_;
   SamplerConfig config_;
   const Accelerator* accelerator_;
+  std::optional<CellTables> tables_;  // from the first recording on
   std::map<int64_t, Recording> recordings_;
   std::map<int64_t, int> seen_;  // how often a number of cells has come
 };

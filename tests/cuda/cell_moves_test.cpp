@@ -35,7 +35,8 @@ TEST_F(CellMoves, AreTheirTwin) {
           SamplerConfig config;
           config.solver = ddpm ? Solver::ddpm : Solver::ddim;
           config.clip_x0 = ddpm ? 0.8 : 0.0;
-          const Tensor table = cell_table(step, cells, slots, diffusion, config);
+          CellTables tables(diffusion, config);
+          const Tensor table = tables.of(step, cells, slots);
           uint64_t seed = 1;
           const auto normal = [&](const Shape& sizes) { return seeded_normal(sizes, seed++); };
           const auto shape_of = [](std::initializer_list<int64_t> first, const Shape& rest) { return shape(Shape(first), rest); };
@@ -47,7 +48,7 @@ TEST_F(CellMoves, AreTheirTwin) {
           EXPECT_TRUE(identical(found.level.cpu(), expected.level));
           Tensor prediction = normal(shape_of({batch * cells}, token)).to(type), z = normal(shape_of({batch * cells}, latent)).to(type);
           const Tensor noise = ddpm ? normal(shape_of({batch, cells}, token)) : Tensor();
-          const auto bounds = cell_bounds(diffusion, config);
+          const CellBounds& bounds = tables.bounds();
           move_cells(table, {expected.shown, prediction, z, noise}, bounds, here);
           const auto on_device = [&](const Tensor& x) {
             const Tensor moved = x.to(cuda_->device());
