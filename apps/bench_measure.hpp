@@ -95,12 +95,13 @@ class FlopCounter {
   }
   static void finish(const at::RecordFunction& function, at::ObserverContext* context) {
     if (const auto* cost = static_cast<Cost*>(context))
-      total() += cost->fixed + (cost->per_output > 0 ? cost->per_output * static_cast<double>(function.outputs()[0].toTensor().numel()) : 0.0);
+      total() +=
+          cost->fixed + (cost->per_output > 0 ? cost->per_output * static_cast<double>(function.outputs()[0].toTensor().numel()) : 0.0);
   }
 };
 
 struct MatmulRate {
-  double flops = 0.0;  // a second
+  double flops = 0.0;       // a second
   double one_thread = 0.0;  // a CPU second of one thread; CPU only
   std::string how;          // sizes of the product that gave it
 };

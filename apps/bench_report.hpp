@@ -31,9 +31,11 @@ class Report {
       : device_(std::move(device)), precision_(std::move(precision)), threads_(threads), ceiling_(ceiling) {
     fmt::print("{}, {}; matmul {:.0f} GFLOP/s ({})", device_, precision_, ceiling_.flops * 1e-9, ceiling_.how);
     if (ceiling_.one_thread > 0) fmt::print(", {:.0f} GFLOP a CPU second of one thread", ceiling_.one_thread * 1e-9);
-    fmt::print("\nfloor: the same arithmetic at the matmul rate; ratio: median time over it; share: floor over best time; cpu: CPU time of all threads\n\n");
-    fmt::print("{:<8} {:<44} {:>11} {:>11} {:>11} {:>10} {:>7} {:>6} {:>9} {:>16}\n", "network", "work", "median ms", "best ms", "cpu ms", "floor ms", "ratio", "share",
-               "GFLOP/s", "rate");
+    fmt::print(
+        "\nfloor: the same arithmetic at the matmul rate; ratio: median time over it; share: floor over best time; cpu: CPU time of all "
+        "threads\n\n");
+    fmt::print("{:<8} {:<49} {:>11} {:>11} {:>11} {:>10} {:>7} {:>6} {:>9} {:>16}\n", "network", "work", "median ms", "best ms", "cpu ms",
+               "floor ms", "ratio", "share", "GFLOP/s", "rate");
     std::fflush(stdout);
   }
 
@@ -46,14 +48,14 @@ class Report {
     if (row.flop > 0)
       arithmetic = fmt::format("{:>10.3f} {:>7.2f} {:>6.2f} {:>9.1f}", floor * 1e3, row.time.median / floor, floor / row.time.best,
                                row.flop / row.time.best * 1e-9);
-    fmt::print("{:<8} {:<44} {:>11.3f} {:>11.3f} {:>11.3f} {} {:>16}{}\n", row.network, row.work, row.time.median * 1e3, row.time.best * 1e3, row.time.cpu * 1e3, arithmetic, rate,
-               row.note.empty() ? "" : "  " + row.note);
+    fmt::print("{:<8} {:<49} {:>11.3f} {:>11.3f} {:>11.3f} {} {:>16}{}\n", row.network, row.work, row.time.median * 1e3,
+               row.time.best * 1e3, row.time.cpu * 1e3, arithmetic, rate, row.note.empty() ? "" : "  " + row.note);
     std::fflush(stdout);
     rows_.push_back(std::move(row));
   }
 
   void skip(const std::string& network, const std::string& work, const std::string& why) {
-    fmt::print("{:<8} {:<44} skipped: {}\n", network, work, why);
+    fmt::print("{:<8} {:<49} skipped: {}\n", network, work, why);
     std::fflush(stdout);
   }
 
@@ -61,13 +63,15 @@ class Report {
     std::string rows;
     for (const Row& row : rows_)
       rows += fmt::format(
-          "{}\n    {{\"network\": \"{}\", \"work\": \"{}\", \"median_s\": {:.6g}, \"best_s\": {:.6g}, \"cpu_s\": {:.6g}, \"runs\": {}, \"flop\": {:.6g}, \"floor_s\": {:.6g}, "
+          "{}\n    {{\"network\": \"{}\", \"work\": \"{}\", \"median_s\": {:.6g}, \"best_s\": {:.6g}, \"cpu_s\": {:.6g}, \"runs\": {}, "
+          "\"flop\": {:.6g}, \"floor_s\": {:.6g}, "
           "\"{}\": {:.6g}, \"note\": \"{}\"}}",
-          rows.empty() ? "" : ",", row.network, row.work, row.time.median, row.time.best, row.time.cpu, row.time.runs, row.flop, floor_seconds(row.flop), row.unit,
-          row.items, row.note);
-    write_atomically(path, fmt::format("{{\n  \"version\": \"{}\", \"commit\": \"{}\", \"device\": \"{}\", \"threads\": {}, \"precision\": \"{}\",\n  "
-                                       "\"matmul_flops\": {:.6g}, \"matmul\": \"{}\", \"matmul_flops_one_thread\": {:.6g},\n  \"rows\": [{}\n  ]\n}}\n",
-                                       version(), commit(), device_, threads_, precision_, ceiling_.flops, ceiling_.how, ceiling_.one_thread, rows));
+          rows.empty() ? "" : ",", row.network, row.work, row.time.median, row.time.best, row.time.cpu, row.time.runs, row.flop,
+          floor_seconds(row.flop), row.unit, row.items, row.note);
+    write_atomically(
+        path, fmt::format("{{\n  \"version\": \"{}\", \"commit\": \"{}\", \"device\": \"{}\", \"threads\": {}, \"precision\": \"{}\",\n  "
+                          "\"matmul_flops\": {:.6g}, \"matmul\": \"{}\", \"matmul_flops_one_thread\": {:.6g},\n  \"rows\": [{}\n  ]\n}}\n",
+                          version(), commit(), device_, threads_, precision_, ceiling_.flops, ceiling_.how, ceiling_.one_thread, rows));
   }
 
  private:

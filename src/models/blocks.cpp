@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "models/ops.hpp"
+#include "models/shared_weights.hpp"
 
 namespace df::layers {
 
@@ -93,8 +94,9 @@ Downsample::Downsample(int64_t in, int64_t out, at::Generator generator) {
 
 Tensor Downsample::operator()(const Tensor& x, const ImageRows& rows) const {
   // The 1x1 convolution of the patches is a 2x2 convolution of stride 2: the patches need not be built.
-  const Tensor weight = weight_.view({weight_.size(0), x.size(1), 2, 2}), bias = rows.of(bias_);
-  return bias.defined() ? ops::add_bias(at::conv2d(x, weight, {}, 2), bias, {}) : at::conv2d(x, weight, bias_, 2);
+  const Tensor bias = rows.of(bias_);
+  const Tensor y = convolution(x, weight_, bias.defined() ? Tensor() : bias_, 2, 0, {weight_.size(0), x.size(1), 2, 2});
+  return bias.defined() ? ops::add_bias(y, bias, {}) : y;
 }
 
 Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
@@ -113,7 +115,7 @@ ConvGru::ConvGru(int64_t channels, at::Generator generator) {
 }
 
 Tensor ConvGru::operator()(const Tensor& x, const Tensor& z) const {
-  return ops::gru_cell(at::conv2d(x, x2h_weight_, x2h_bias_, 1, 1), at::conv2d(z, h2h_weight_, h2h_bias_, 1, 1), z);
+  return ops::gru_cell(convolution(x, x2h_weight_, x2h_bias_, 1, 1), convolution(z, h2h_weight_, h2h_bias_, 1, 1), z);
 }
 
 Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator generator) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "models/ops.hpp"
+#include "models/shared_weights.hpp"
 
 namespace df::layers {
 
@@ -63,7 +64,7 @@ Unbiased Convolution::unbiased(const Tensor& x) const {
   return {(*this)(x), {}};
 }
 
-Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return at::conv2d(x, weight(), bias, 1, padding_); }
+Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return convolution(x, weight(), bias, 1, padding_); }
 
 GroupNorm::GroupNorm(int64_t channels) {
   weight_ = register_parameter("weight", at::ones({channels}));

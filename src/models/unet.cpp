@@ -89,6 +89,13 @@ std::vector<Tensor> Unet::vectors() const {
   return all;
 }
 
+std::vector<Tensor> Unet::convolution_weights() const {
+  std::vector<Tensor> all;
+  for (const auto& parameter : named_parameters())
+    if (parameter.key().ends_with("weight") && parameter.value().dim() == 4) all.push_back(parameter.value());
+  return all;
+}
+
 std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
   Tensor embedding = (*time_mlp_)(k);
   if (condition_mlp_) embedding = at::cat({embedding, (*condition_mlp_)(c)}, -1);

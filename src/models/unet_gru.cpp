@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "models/initial_latent.hpp"
 #include "models/ops.hpp"
 #include "models/recompute.hpp"
+#include "models/shared_weights.hpp"
 #include "models/unet.hpp"
 
 namespace df {
@@ -87,6 +89,8 @@ class UnetGru final : public CausalModel {
       const auto by_token = split(of_all);
       for (size_t t = 0; t < rows.size(); ++t) rows[t].push_back(by_token[t]);
     }
+    std::optional<layers::SharedWeights> shared;
+    if (ops::fused(device()) && at::GradMode::is_enabled() && !recompute()) shared.emplace(unet_->convolution_weights());
     std::vector<Tensor> latents;
     Tensor latent = arrange(z);
     const TokenRunner run(*unet_, recompute());
