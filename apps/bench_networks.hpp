@@ -83,7 +83,8 @@ struct Training {
 inline Training make_training(const Accelerator& on, const Network& network, const TrainerConfig& config) {
   Training training;
   training.model = model_on(on, network);
-  training.loader = std::make_unique<Loader>(std::make_shared<SameNoise>(network.token, network.tokens), LoaderConfig{config.batch, 1, 2},
+  training.loader = std::make_unique<Loader>(std::make_shared<SameNoise>(network.token, network.tokens),
+                                             LoaderConfig{config.batch, on.device().is_cpu() ? 1 : 4, 4, on.device().is_cuda()},
                                              derive_seed(0, Stream::order));
   const Diffusion diffusion = make_diffusion(network.experiment.diffusion).to(on.device());
   Objective objective;
@@ -91,9 +92,10 @@ inline Training make_training(const Accelerator& on, const Network& network, con
     const NoiseDraw draw = draw_noise(TrainingNoise::independent, diffusion.config.levels, batch.x, 0, std::move(generator));
     return {draw.k, draw.eps};
   };
-  objective.loss = [=, model = training.model, frame_stack = network.token.frame_stack](const Batch& batch, const std::vector<Tensor>& draws) {
+  objective.loss = [=, model = training.model, frame_stack = network.token.frame_stack](const Batch& batch,
+                                                                                        const std::vector<Tensor>& draws) {
     const LossInput input{batch.x, batch.c, batch.mask, model->initial_latent(batch.x.size(0), batch.init)};
-    return diffusion_forcing_loss(*model, diffusion, TrainingNoise::independent, frame_stack, input, {draws[0], draws[1]}).loss;
+    return training_loss(*model, diffusion, TrainingNoise::independent, frame_stack, input, {draws[0], draws[1]});
   };
   training.trainer = std::make_unique<Trainer>(config, named_tensors(*training.model), objective, *training.loader, 0, on.device());
   return training;

@@ -123,9 +123,7 @@ Training make_training(const Accelerator& on, const Network& network, const Sett
     return std::vector<Tensor>{draw.k, draw.eps};
   };
   objective.loss = [m = t.model, d = t.diffusion, f = network.token.frame_stack](const Batch& b, const std::vector<Tensor>& draws) {
-    return diffusion_forcing_loss(*m, *d, TrainingNoise::independent, f, {b.x, b.c, {}, m->initial_latent(b.x.size(0), {})},
-                                  {draws[0], draws[1]})
-        .loss;
+    return training_loss(*m, *d, TrainingNoise::independent, f, {b.x, b.c, {}, m->initial_latent(b.x.size(0), {})}, {draws[0], draws[1]});
   };
   NamedTensors parameters = named_tensors(*t.model);
   t.trainer = std::make_unique<Trainer>(config, parameters, objective, *t.loader, 11, on.device());

@@ -175,9 +175,8 @@ class Step {
     {
       const Autocast autocast(x_.device().type(), bf16_, true);
       const auto draw = draw_noise(TrainingNoise::independent, diffusion_->config.levels, x_, 0, generator_);
-      loss = diffusion_forcing_loss(*model_, *diffusion_, TrainingNoise::independent, 10,
-                                    {x_, {}, {}, model_->initial_latent(x_.size(0), {})}, draw)
-                 .loss;
+      loss =
+          training_loss(*model_, *diffusion_, TrainingNoise::independent, 10, {x_, {}, {}, model_->initial_latent(x_.size(0), {})}, draw);
     }
     std::vector<Tensor> gradients = torch::autograd::grad({loss}, parameters_, {}, false, false, true);
     optimizer_->step(gradients);
@@ -237,9 +236,8 @@ void trainer_steps(const Accelerator& on) {
       return std::vector<Tensor>{draw.k, draw.eps};
     };
     objective.loss = [&](const Batch& b, const std::vector<Tensor>& d) {
-      return diffusion_forcing_loss(*model, diffusion, TrainingNoise::independent, 10,
-                                    {b.x, {}, {}, model->initial_latent(b.x.size(0), {})}, {d[0], d[1]})
-          .loss;
+      return training_loss(*model, diffusion, TrainingNoise::independent, 10, {b.x, {}, {}, model->initial_latent(b.x.size(0), {})},
+                           {d[0], d[1]});
     };
     Trainer trainer(config, named_tensors(*model), objective, loader, 11, on.device());
     std::vector<double> reports, losses;

@@ -42,7 +42,7 @@ Objective make_objective(const Session& session, const TrainingConfig& training)
   };
   objective.loss = [=](const Batch& batch, const std::vector<Tensor>& draws) {
     const LossInput input{batch.x, batch.c, batch.mask, model->initial_latent(batch.x.size(0), batch.init)};
-    return diffusion_forcing_loss(*model, diffusion, training.noise, frame_stack, input, {draws[0], draws[1]}).loss;
+    return training_loss(*model, diffusion, training.noise, frame_stack, input, {draws[0], draws[1]});
   };
   return objective;
 }

@@ -8,9 +8,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/cell_table.hpp"
-
 #include "core/activation.hpp"
+#include "core/cell_table.hpp"
 
 namespace df {
 
@@ -114,6 +113,19 @@ struct CellOutputs {
   Tensor noise;          // float32 [B, n, token...], or undefined: 0
 };
 
+// of_x0 x0 + of_eps clamp(eps, -clip, clip) of N tokens: noisy tokens, or what a network is to give for them.
+struct TokenMix {
+  Tensor x0, eps;        // float32 [N, token...], dense; either may be undefined: 0
+  Tensor of_x0, of_eps;  // float32 [N]
+  double clip;
+};
+struct TokenError {
+  TokenMix target;
+  Tensor
+      prediction;  // float32 or bfloat16 [N, token...], gapless; all but the first two dimensions lie as one, as in either layout of images
+  Tensor weight;   // float32 [N, frames]: a token's elements are divided evenly among its frames
+};
+
 class FusedKernels {
  public:
   virtual ~FusedKernels() = default;
@@ -153,6 +165,10 @@ class FusedKernels {
   virtual CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const = 0;
   virtual void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
                           const Tensor& z) const = 0;
+  virtual Tensor mix_tokens(const TokenMix& mix) const = 0;
+  // Mean over all elements of weight (target - prediction)^2, and the gradient of the prediction, laid out as it is.
+  virtual Tensor weighted_error(const TokenError& error) const = 0;
+  virtual Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const = 0;
   // bfloat16, sizes divisible by 8, addresses and strides by 16 bytes.
   virtual void token_layers(const TokenLayers& network) const = 0;
 };

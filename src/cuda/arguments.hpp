@@ -14,6 +14,7 @@
 #include "cuda/group_norm.cuh"
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
+#include "cuda/token_error.cuh"
 
 namespace df {
 
@@ -118,6 +119,18 @@ bool at_once(const GroupNormInput& in, const cuda::GroupNormShape& shape) {
 
 inline cuda::CellBuffer cell_buffer(const Tensor& x) {
   return {static_cast<float*>(x.mutable_data_ptr()), static_cast<int>(x.size(1)), static_cast<int>(x.numel() / (x.size(0) * x.size(1)))};
+}
+
+inline cuda::TokenMix token_mix(const TokenMix& mix) {
+  const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
+  const auto cells = static_cast<int>(tokens.size(0));
+  return {floats(mix.x0),
+          floats(mix.eps),
+          floats(mix.of_x0),
+          floats(mix.of_eps),
+          static_cast<float>(mix.clip),
+          cells,
+          static_cast<int>(tokens.numel() / std::max(cells, 1))};
 }
 
 // x [N, C, ...]: the last dimensions must lie as one, which images do in either layout.

@@ -17,6 +17,7 @@
 #include "cuda/memory_tokens.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
+#include "cuda/token_error.cuh"
 #include "cuda/token_layers.cuh"
 #include "cuda/token_network.hpp"
 #include "cuda/upsample.cuh"
@@ -302,6 +303,41 @@ class CudaKernels final : public FusedKernels {
       });
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  Tensor mix_tokens(const TokenMix& mix) const override {
+    const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
+    const c10::cuda::CUDAGuard guard(tokens.device());
+    auto out = at::empty_like(tokens);
+    cuda::mix_tokens(token_mix(mix), elements_of<float>(out), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return out;
+  }
+
+  Tensor weighted_error(const TokenError& error) const override {
+    const c10::cuda::CUDAGuard guard(error.prediction.device());
+    const auto mix = token_mix(error.target);
+    auto partial = float_empty(error.prediction, {cuda::error_blocks(mix)});
+    with_type(error.prediction, [&](auto type) {
+      cuda::weighted_error(mix, cell_images<decltype(type)>(error.prediction), floats(error.weight), static_cast<int>(error.weight.size(1)),
+                           elements_of<float>(partial), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return partial.sum() / error.prediction.numel();
+  }
+
+  Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const override {
+    const c10::cuda::CUDAGuard guard(error.prediction.device());
+    auto gradient = at::empty_like(error.prediction);
+    const Tensor scale = upstream.to(at::kFloat);
+    with_type(error.prediction, [&](auto type) {
+      using T = decltype(type);
+      cuda::weighted_error_backward(token_mix(error.target), cell_images<T>(error.prediction), floats(error.weight),
+                                    static_cast<int>(error.weight.size(1)), floats(scale), 1.0f / static_cast<float>(gradient.numel()),
+                                    elements_of<T>(gradient), stream());
+    });
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return gradient;
   }
 
   void token_layers(const TokenLayers& network) const override {

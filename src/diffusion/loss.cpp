@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "diffusion/token_error.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -39,6 +40,32 @@ Tensor token_weight(const Diffusion& diffusion, TrainingNoise noise, int64_t fra
   const double decay = std::pow(config.snr_decay, static_cast<double>(frame_stack));
   const auto weight = loss_weight(effective_weight(config.weight, noise), config.loss, snr, config.snr_clip, decay);
   return weight * squared_error_ratio(config.loss, config.output, snr) * (k > 0);
+}
+
+struct Noising {
+  Tensor signal, noise;  // factors of x0 and of eps in each token, [B * T]
+};
+Noising noising(const NoiseSchedule& schedule, const Tensor& k) {
+  const auto of = [&](const Tensor& table) { return table.index_select(0, k.flatten()); };
+  return {of(schedule.sqrt_alpha_bar), of(schedule.sqrt_one_minus_alpha_bar)};
+}
+
+// What the network is to give, as `encode` has it.
+TokenMix target(Space space, const Noising& factors, const Tensor& x0, const Tensor& eps, double clip) {
+  switch (space) {
+    case Space::eps:
+      return {{}, eps, factors.signal, at::ones_like(factors.noise), clip};
+    case Space::x0:
+      return {x0, {}, at::ones_like(factors.signal), factors.noise, clip};
+    case Space::v:
+      return {x0, eps, -factors.noise, factors.signal, clip};
+  }
+  throw Error("loss: unknown space");
+}
+
+SequenceOutput predicted(CausalModel& model, TrainingNoise noise, const LossInput& input, const Tensor& x, const Tensor& k) {
+  return noise == TrainingNoise::clean_history ? teacher_forced(model, input.x0, x, k, input.c, input.z)
+                                               : model.unroll(x, k, input.c, input.z);
 }
 
 // mask [B, T F] times error [B, T, F C, ...]: each frame's entry covers its own channels.
@@ -81,14 +108,26 @@ LossOutput diffusion_forcing_loss(CausalModel& model, const Diffusion& diffusion
   const auto& [config, schedule] = diffusion;
   const auto eps = draw.eps.clamp(-config.clip_noise, config.clip_noise);
   const auto x = add_noise(schedule, input.x0, draw.k, eps);
-  const auto out = noise == TrainingNoise::clean_history ? teacher_forced(model, input.x0, x, draw.k, input.c, input.z)
-                                                         : model.unroll(x, draw.k, input.c, input.z);
+  const auto out = predicted(model, noise, input, x, draw.k);
   // The error is taken where the network gives it; its weight carries the exact factor to the loss space.
   const auto target = encode(config.output, schedule, input.x0, draw.k, eps);
   auto weighted = (target - out.prediction).square() * per_token(token_weight(diffusion, noise, frame_stack, draw.k), target);
   if (input.mask.defined()) weighted = apply_mask(weighted, input.mask, frame_stack);
   const auto denoised = decode(config.output, schedule, x, draw.k, out.prediction.detach(), config.clip_noise);
   return {weighted.mean(), weighted, denoised.x0, out.z};
+}
+
+Tensor training_loss(CausalModel& model, const Diffusion& diffusion, TrainingNoise noise, int64_t frame_stack, const LossInput& input,
+                     const NoiseDraw& draw) {
+  check(model, frame_stack, input, draw);
+  const auto& [config, schedule] = diffusion;
+  const Tensor x0 = as_cells(input.x0), eps = as_cells(draw.eps);
+  const auto factors = noising(schedule, draw.k);
+  const Tensor x = mix_tokens({x0, eps, factors.signal, factors.noise, config.clip_noise}).view(input.x0.sizes());
+  const auto out = predicted(model, noise, input, x, draw.k);
+  auto weight = token_weight(diffusion, noise, frame_stack, draw.k).view({-1, 1});  // [B * T, frames or 1]
+  if (input.mask.defined()) weight = weight * input.mask.view({-1, frame_stack});
+  return weighted_error({target(config.output, factors, x0, eps, config.clip_noise), as_cells(out.prediction), weight});
 }
 
 }  // namespace df

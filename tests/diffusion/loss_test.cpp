@@ -211,6 +211,31 @@ TEST(Loss, MaskCoversTheChannelsOfItsFrame) {
   EXPECT_TRUE(close(masked.loss, expected.sum() / expected.numel(), 1e-6)) << "the mean is over all elements";
 }
 
+// The loss that is trained on is that of all the others, and so are its gradients, whatever the weights, the spaces and the mask.
+TEST(Loss, OfTrainingIsTheSameByItself) {
+  auto input = some_input();
+  for (const bool masked : {false, true}) {
+    if (masked) input.mask = (seeded_normal({B, T * 2}, 21) > 0).to(at::kFloat);
+    for (const Space output : spaces)
+      for (const Space loss : spaces)
+        for (const TrainingNoise noise : {TrainingNoise::independent, TrainingNoise::shared, TrainingNoise::clean_history}) {
+          SCOPED_TRACE(std::string(enum_name(output)) + " " + std::string(enum_name(loss)) + " " + std::string(enum_name(noise)));
+          auto config = config_of(output, loss, LossWeight::fused_snr);
+          config.clip_noise = 1.0;
+          const auto diffusion = make_diffusion(config);
+          auto draw = some_draw(noise);
+          draw.k.select(1, 0).zero_();  // clean tokens count nothing
+          TinyModel model;
+          const auto expected = diffusion_forcing_loss(model, diffusion, noise, 2, input, draw).loss;
+          const auto found = training_loss(model, diffusion, noise, 2, input, draw);
+          EXPECT_TRUE(close(found, expected, 1e-5));
+          const auto slopes = torch::autograd::grad({expected}, model.parameters()),
+                     others = torch::autograd::grad({found}, model.parameters());
+          for (size_t i = 0; i < slopes.size(); ++i) EXPECT_TRUE(close(others[i], slopes[i], 1e-4)) << i;
+        }
+  }
+}
+
 TEST(Loss, ConditionsReachTheModel) {
   auto input = some_input();
   input.c = seeded_normal({B, T, 2}, 30);

@@ -11,6 +11,7 @@
 
 #include "core/autocast.hpp"
 #include "core/fused_kernels.hpp"
+#include "diffusion/token_error.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -94,6 +95,12 @@ class PlainKernels : public FusedKernels {
   void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
                   const Tensor& z) const override {
     plain::move_cells(table, outputs, bounds, {x, z, {}});
+  }
+  Tensor mix_tokens(const TokenMix& mix) const override { return plain::mix_tokens(mix); }
+  Tensor weighted_error(const TokenError& error) const override { return plain::weighted_error(error); }
+  Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const override {
+    const auto f = [&](const Tensors& all) { return plain::weighted_error({error.target, all[0], error.weight}); };
+    return gradients(f, {error.prediction}, upstream).front();
   }
   void token_layers(const TokenLayers& network) const override { ops::plain::token_layers(network); }
 

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion/token_error.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "diffusion_forcing/core/shape.hpp"
+
+namespace df {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// The kernels for tokens of float32.
+const FusedKernels* kernels_for(const TokenMix& mix) {
+  const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
+  return tokens.scalar_type() == at::kFloat ? fused_kernels(tokens.device()) : nullptr;
+}
+
+Tensor dense(const Tensor& x) { return x.defined() ? x.contiguous() : x; }
+TokenMix dense(const TokenMix& mix) { return {dense(mix.x0), dense(mix.eps), dense(mix.of_x0), dense(mix.of_eps), mix.clip}; }
+
+struct WeightedError : Function<WeightedError> {
+  static Tensor forward(AutogradContext* context, const Tensor& prediction, const TokenError& error) {
+    const auto& [x0, eps, of_x0, of_eps, clip] = error.target;
+    context->save_for_backward({x0, eps, of_x0, of_eps, prediction, error.weight});
+    context->saved_data["clip"] = clip;
+    return fused_kernels(prediction.device())->weighted_error(error);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const TokenError error{{saved[0], saved[1], saved[2], saved[3], context->saved_data["clip"].toDouble()}, saved[4], saved[5]};
+    return {fused_kernels(error.prediction.device())->weighted_error_backward(error, upstream[0]), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor mix_tokens(const TokenMix& mix) {
+  const auto* kernels = kernels_for(mix);
+  return kernels ? kernels->mix_tokens(dense(mix)) : plain::mix_tokens(mix);
+}
+
+Tensor weighted_error(const TokenError& error) {
+  const auto type = error.prediction.scalar_type();
+  if (!kernels_for(error.target) || !(type == at::kFloat || type == at::kBFloat16)) return plain::weighted_error(error);
+  const bool gapless = error.prediction.is_non_overlapping_and_dense();
+  const Tensor prediction = gapless ? error.prediction : error.prediction.contiguous();
+  return WeightedError::apply(prediction, TokenError{dense(error.target), prediction.detach(), dense(error.weight)});
+}
+
+namespace plain {
+
+Tensor mix_tokens(const TokenMix& mix) {
+  Tensor sum;
+  if (mix.x0.defined()) sum = per_token(mix.of_x0, mix.x0) * mix.x0;
+  if (!mix.eps.defined()) return sum;
+  const Tensor noise = per_token(mix.of_eps, mix.eps) * mix.eps.clamp(-mix.clip, mix.clip);
+  return sum.defined() ? sum + noise : noise;
+}
+
+Tensor weighted_error(const TokenError& error) {
+  const Tensor squares = (plain::mix_tokens(error.target) - error.prediction).square().flatten(1);  // [N, E]
+  return (squares.unflatten(1, {error.weight.size(1), -1}) * error.weight.unsqueeze(-1)).mean();    // [N, frames, E / frames]
+}
+
+}  // namespace plain
+
+}  // namespace df
