@@ -40,6 +40,8 @@ inline std::vector<Network> networks(bool cpu) {
   from_file("quick", "video_quick.yaml");
   from_file("video", "video.yaml");
   from_file("dmlab", "video_paper.yaml");
+  all.back().batch = 32;  // a GPU's share of the authors' 256
+  all.back().experiment.training.trainer.accumulate = 1;
   if (cpu)
     for (size_t i = 1; i < all.size(); ++i) all[i].tokens = 3, all[i].batch = 2;
   Network maze{"maze", {{60}, 0, {}, 1}, {}, 60, cpu ? 64 : 4096};

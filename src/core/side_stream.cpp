@@ -7,6 +7,7 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 namespace df {
@@ -18,20 +19,64 @@ constexpr size_t most_running = 16;
 
 c10::Stream current(at::Device device) { return c10::impl::VirtualGuardImpl(device.type()).getStream(device); }
 
-// One of each device, since an allocator keeps memory by stream.
-c10::Stream side_of(at::Device device) {
+// The n-th stream beside `here`: the same one each time, since an allocator keeps memory by stream.
+c10::Stream beside(const c10::Stream& here, int64_t n) {
   static std::mutex mutex;
-  static std::map<c10::DeviceIndex, c10::Stream> streams;
+  static std::map<std::tuple<c10::DeviceIndex, c10::StreamId, int64_t>, c10::Stream> streams;
   const std::lock_guard lock(mutex);
-  const auto found = streams.find(device.index());
+  const auto key = std::tuple(here.device_index(), here.id(), n);
+  const auto found = streams.find(key);
   if (found != streams.end()) return found->second;
-  return streams.emplace(device.index(), c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device)).first->second;
+  const c10::impl::VirtualGuardImpl device(here.device_type());
+  return streams.emplace(key, device.getStreamFromGlobalPool(here.device())).first->second;
 }
+
+// The first streams beside `here`, which waits for them in the end, whatever happens.
+class Branches {
+ public:
+  explicit Branches(const c10::Stream& here) : here_(here), given_(here.device_type()) { given_.record(here); }
+  ~Branches() {
+    try {
+      for (const c10::Event& done : done_) done.block(here_);
+    } catch (const std::exception&) {  // the device is gone; whoever uses it next learns why
+    }
+  }
+  Branches(const Branches&) = delete;
+  Branches& operator=(const Branches&) = delete;
+
+  void run(int64_t n, const std::function<void(int64_t)>& work) {
+    const c10::Stream there = beside(here_, n);
+    given_.block(there);
+    try {
+      const c10::StreamGuard guard(there);
+      work(n);
+    } catch (...) {
+      done_.emplace_back(there.device_type()).record(there);
+      throw;
+    }
+    done_.emplace_back(there.device_type()).record(there);
+  }
+
+ private:
+  c10::Stream here_;
+  c10::Event given_;
+  std::vector<c10::Event> done_;
+};
 
 }  // namespace
 
+void run_at_once(at::Device device, int64_t count, const std::function<void(int64_t)>& work) {
+  if (device.is_cpu() || count == 1) {
+    for (int64_t n = 0; n < count; ++n) work(n);
+    return;
+  }
+  Branches branches(current(device));
+  for (int64_t n = 1; n < count; ++n) branches.run(n, work);
+  work(0);
+}
+
 SideStream::SideStream(at::Device device) : device_(device) {
-  if (!device.is_cpu()) side_ = side_of(device);
+  if (!device.is_cpu()) side_ = beside(current(device), 0);
 }
 
 SideStream::~SideStream() {

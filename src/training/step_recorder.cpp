@@ -2,6 +2,7 @@
 #include "training/step_recorder.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
@@ -41,7 +42,10 @@ Batch empty_like(const Batch& batch, at::Device device) {
 }  // namespace
 
 StepRecorder::StepRecorder(const Accelerator& accelerator, Work work)
-    : accelerator_(accelerator), work_(std::move(work)), stream_(accelerator.use_stream()), generator_(accelerator.make_generator(0)) {}
+    : accelerator_(accelerator), work_(std::move(work)), stream_(accelerator.use_stream()), generator_(accelerator.make_generator(0)) {
+  // What is found once serves for hours, so that all of cuDNN's algorithms are worth a trial, not only its first ten guesses.
+  if (accelerator.device().is_cuda()) at::globalContext().setBenchmarkLimitCuDNN(0);
+}
 
 void StepRecorder::run(const Batch& batch, uint64_t seed) {
   if (accelerator_.device().is_cpu()) return work_(batch, accelerator_.make_generator(seed));

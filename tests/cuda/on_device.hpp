@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "diffusion_forcing/core/accelerator.hpp"
@@ -11,7 +12,9 @@
 
 namespace df::test {
 
+// The CPU's side of a comparison is small: many threads would only wait for one another, at times for minutes.
 inline const Accelerator* cuda_or_null() {
+  at::set_num_threads(1);
   try {
     return &accelerator("cuda");
   } catch (const Error&) {
