@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernels that a device library brings for chains of small operators. Each has a twin of plain tensor operators in models/ops.cpp,
-// which decides when to call which; the two are compared in tests.
+// Kernels that a device library brings for chains of small operators. Each has a twin of plain tensor operators where it is called from
+// (models/ops, sampling/cell_moves, diffusion/token_error), which decides when to call which; the two are compared in tests.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -20,6 +20,12 @@ const FusedKernels* kernels_for(const TokenMix& mix) {
   return tokens.scalar_type() == at::kFloat ? fused_kernels(tokens.device()) : nullptr;
 }
 
+// As kernels want predictions: gapless, with all but the first two dimensions as one.
+Tensor laid_out(const Tensor& x) {
+  const bool fits = x.is_non_overlapping_and_dense() && (x.dim() < 4 || x.flatten(2).is_alias_of(x));
+  return fits ? x : x.contiguous();
+}
+
 Tensor dense(const Tensor& x) { return x.defined() ? x.contiguous() : x; }
 TokenMix dense(const TokenMix& mix) { return {dense(mix.x0), dense(mix.eps), dense(mix.of_x0), dense(mix.of_eps), mix.clip}; }
 
@@ -47,8 +53,7 @@ Tensor mix_tokens(const TokenMix& mix) {
 Tensor weighted_error(const TokenError& error) {
   const auto type = error.prediction.scalar_type();
   if (!kernels_for(error.target) || !(type == at::kFloat || type == at::kBFloat16)) return plain::weighted_error(error);
-  const bool gapless = error.prediction.is_non_overlapping_and_dense();
-  const Tensor prediction = gapless ? error.prediction : error.prediction.contiguous();
+  const Tensor prediction = laid_out(error.prediction);
   return WeightedError::apply(prediction, TokenError{dense(error.target), prediction.detach(), dense(error.weight)});
 }
 
