@@ -148,8 +148,8 @@ TEST_F(Kernels, AddBias) {
       for (const bool more : {false, true})
         for (const auto type : {at::kFloat, at::kBFloat16}) {
           SCOPED_TRACE(::testing::Message() << "C " << channels << ", " << size << " pixels wide, " << toString(type));
-          Arguments images = {normal({3, channels, 5, size})};
-          if (more) images.push_back(normal({3, channels, 5, size}));
+          Arguments images(more ? 2 : 1);
+          for (Tensor& image : images) image = normal({3, channels, 5, size});
           const auto run = [&](auto f) { return [f, more](const Arguments& a) { return f(a[0], a.back(), more ? a[1] : Tensor()); }; };
           compare(run(ops::add_bias), run(ops::plain::add_bias), images, {normal({3, channels})}, type, tolerance(type));
         }
@@ -208,8 +208,8 @@ TEST_F(Kernels, RmsNorm) {
     for (const bool extras : {false, true})
       for (const auto type : {at::kFloat, at::kBFloat16}) {
         SCOPED_TRACE(::testing::Message() << "C " << channels << " " << toString(type));
-        Arguments images = {normal({3, channels, 5, 7})};
-        if (extras) images.push_back(normal({3, channels, 5, 7}));
+        Arguments images(extras ? 2 : 1);
+        for (Tensor& image : images) image = normal({3, channels, 5, 7});
         const auto run = [&](auto f) {
           return [f, extras](const Arguments& a) { return extras ? f(a[0], a[2], a[3], a[1]) : f(a[0], a[1], a[2], Tensor()); };
         };
