@@ -27,7 +27,7 @@ constexpr const char* examples = R"(
 Examples:
   df-bench                                          everything, two to three minutes on two CPU cores
   df-bench --cases quick,rollout --seconds 10       the small model, with more runs of each
-  df-bench --device cuda --json h200.json           three to four minutes on an H200
+  df-bench --device cuda --json h200.json           two minutes on an H200
 
 Cases: quick, video, dmlab, maze (denoise calls, training steps and guided rows of these networks), rollout (1000 frames), world (frames of the
 embedded world). On a device that records, every figure is of recorded work.)";

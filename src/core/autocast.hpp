@@ -27,6 +27,10 @@ class Autocast {
     at::autocast::set_autocast_cache_enabled(was_cached_);
     at::autocast::set_autocast_enabled(device_, was_enabled_);
   }
+  // What operators of the device compute in now, where they would compute in `otherwise` without autocast.
+  static at::ScalarType type(at::DeviceType device, at::ScalarType otherwise) {
+    return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : otherwise;
+  }
   Autocast(const Autocast&) = delete;
   Autocast& operator=(const Autocast&) = delete;
 

@@ -118,6 +118,7 @@ struct TokenMix {
   Tensor x0, eps;        // float32 [N, token...], dense; either may be undefined: 0
   Tensor of_x0, of_eps;  // float32 [N]
   double clip;
+  const Tensor& tokens() const { return x0.defined() ? x0 : eps; }  // one that is there
 };
 struct TokenError {
   TokenMix target;

@@ -19,6 +19,13 @@ constexpr size_t most_running = 16;
 
 c10::Stream current(at::Device device) { return c10::impl::VirtualGuardImpl(device.type()).getStream(device); }
 
+// What `later` does from now on comes after what `earlier` has been given so far.
+void wait(const c10::Stream& later, const c10::Stream& earlier) {
+  c10::Event event(earlier.device_type());
+  event.record(earlier);
+  event.block(later);
+}
+
 // The n-th stream beside `here`: the same one each time, since an allocator keeps memory by stream.
 c10::Stream beside(const c10::Stream& here, int64_t n) {
   static std::mutex mutex;
@@ -31,36 +38,21 @@ c10::Stream beside(const c10::Stream& here, int64_t n) {
   return streams.emplace(key, device.getStreamFromGlobalPool(here.device())).first->second;
 }
 
-// The first streams beside `here`, which waits for them in the end, whatever happens.
-class Branches {
+// Waits in the end, whatever happens until then.
+class WaitAtEnd {
  public:
-  explicit Branches(const c10::Stream& here) : here_(here), given_(here.device_type()) { given_.record(here); }
-  ~Branches() {
+  WaitAtEnd(const c10::Stream& later, const c10::Stream& earlier) : later_(later), earlier_(earlier) {}
+  ~WaitAtEnd() {
     try {
-      for (const c10::Event& done : done_) done.block(here_);
+      wait(later_, earlier_);
     } catch (const std::exception&) {  // the device is gone; whoever uses it next learns why
     }
   }
-  Branches(const Branches&) = delete;
-  Branches& operator=(const Branches&) = delete;
-
-  void run(int64_t n, const std::function<void(int64_t)>& work) {
-    const c10::Stream there = beside(here_, n);
-    given_.block(there);
-    try {
-      const c10::StreamGuard guard(there);
-      work(n);
-    } catch (...) {
-      done_.emplace_back(there.device_type()).record(there);
-      throw;
-    }
-    done_.emplace_back(there.device_type()).record(there);
-  }
+  WaitAtEnd(const WaitAtEnd&) = delete;
+  WaitAtEnd& operator=(const WaitAtEnd&) = delete;
 
  private:
-  c10::Stream here_;
-  c10::Event given_;
-  std::vector<c10::Event> done_;
+  c10::Stream later_, earlier_;
 };
 
 }  // namespace
@@ -70,9 +62,16 @@ void run_at_once(at::Device device, int64_t count, const std::function<void(int6
     for (int64_t n = 0; n < count; ++n) work(n);
     return;
   }
-  Branches branches(current(device));
-  for (int64_t n = 1; n < count; ++n) branches.run(n, work);
-  work(0);
+  const c10::Stream here = current(device);
+  c10::Event given(device.type());
+  given.record(here);
+  for (int64_t n = 0; n < count; ++n) {
+    const c10::Stream there = beside(here, n);
+    given.block(there);
+    const WaitAtEnd joined(here, there);
+    const c10::StreamGuard guard(there);
+    work(n);
+  }
 }
 
 SideStream::SideStream(at::Device device) : device_(device) {
@@ -89,9 +88,7 @@ SideStream::~SideStream() {
 at::Tensor SideStream::run(const std::function<at::Tensor()>& work, std::vector<at::Tensor> reads) {
   if (!side_) return work();
   const c10::Stream here = current(device_);
-  c10::Event given(device_.type());
-  given.record(here);
-  given.block(*side_);
+  wait(*side_, here);
   at::Tensor result;
   {
     const c10::StreamGuard guard(*side_);

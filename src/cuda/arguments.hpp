@@ -122,15 +122,14 @@ inline cuda::CellBuffer cell_buffer(const Tensor& x) {
 }
 
 inline cuda::TokenMix token_mix(const TokenMix& mix) {
-  const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
-  const auto cells = static_cast<int>(tokens.size(0));
+  const auto cells = static_cast<int>(mix.tokens().size(0));
   return {floats(mix.x0),
           floats(mix.eps),
           floats(mix.of_x0),
           floats(mix.of_eps),
           static_cast<float>(mix.clip),
           cells,
-          static_cast<int>(tokens.numel() / std::max(cells, 1))};
+          static_cast<int>(mix.tokens().numel() / std::max(cells, 1))};
 }
 
 // x [N, C, ...]: the last dimensions must lie as one, which images do in either layout.

@@ -306,9 +306,8 @@ class CudaKernels final : public FusedKernels {
   }
 
   Tensor mix_tokens(const TokenMix& mix) const override {
-    const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
-    const c10::cuda::CUDAGuard guard(tokens.device());
-    auto out = at::empty_like(tokens);
+    const c10::cuda::CUDAGuard guard(mix.tokens().device());
+    auto out = at::empty_like(mix.tokens());
     cuda::mix_tokens(token_mix(mix), elements_of<float>(out), stream());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return out;

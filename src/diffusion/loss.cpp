@@ -42,25 +42,18 @@ Tensor token_weight(const Diffusion& diffusion, TrainingNoise noise, int64_t fra
   return weight * squared_error_ratio(config.loss, config.output, snr) * (k > 0);
 }
 
-struct Noising {
-  Tensor signal, noise;  // factors of x0 and of eps in each token, [B * T]
+// Noisy tokens, and what the network is to give for them, as mixes of x0 and eps: both are linear in them, so that their factors are what
+// `add_noise` and `encode` make of a 1 and a 0.
+struct TrainingTokens {
+  TokenMix noisy, target;
 };
-Noising noising(const NoiseSchedule& schedule, const Tensor& k) {
-  const auto of = [&](const Tensor& table) { return table.index_select(0, k.flatten()); };
-  return {of(schedule.sqrt_alpha_bar), of(schedule.sqrt_one_minus_alpha_bar)};
-}
-
-// What the network is to give, as `encode` has it.
-TokenMix target(Space space, const Noising& factors, const Tensor& x0, const Tensor& eps, double clip) {
-  switch (space) {
-    case Space::eps:
-      return {{}, eps, factors.signal, at::ones_like(factors.noise), clip};
-    case Space::x0:
-      return {x0, {}, at::ones_like(factors.signal), factors.noise, clip};
-    case Space::v:
-      return {x0, eps, -factors.noise, factors.signal, clip};
-  }
-  throw Error("loss: unknown space");
+TrainingTokens training_tokens(const Diffusion& diffusion, const Tensor& x0, const Tensor& k, const Tensor& eps) {
+  const auto& [config, schedule] = diffusion;
+  const auto one = at::ones_like(k, at::kFloat), none = at::zeros_like(one);
+  const TokenMix noisy{x0, eps, add_noise(schedule, one, k, none), add_noise(schedule, none, k, one), config.clip_noise};
+  const auto factor = [&](const Tensor& of_x0, const Tensor& of_eps) { return encode(config.output, schedule, of_x0, k, of_eps); };
+  const bool without_x0 = config.output == Space::eps, without_eps = config.output == Space::x0;
+  return {noisy, {without_x0 ? Tensor() : x0, without_eps ? Tensor() : eps, factor(one, none), factor(none, one), config.clip_noise}};
 }
 
 SequenceOutput predicted(CausalModel& model, TrainingNoise noise, const LossInput& input, const Tensor& x, const Tensor& k) {
@@ -120,14 +113,11 @@ LossOutput diffusion_forcing_loss(CausalModel& model, const Diffusion& diffusion
 Tensor training_loss(CausalModel& model, const Diffusion& diffusion, TrainingNoise noise, int64_t frame_stack, const LossInput& input,
                      const NoiseDraw& draw) {
   check(model, frame_stack, input, draw);
-  const auto& [config, schedule] = diffusion;
-  const Tensor x0 = as_cells(input.x0), eps = as_cells(draw.eps);
-  const auto factors = noising(schedule, draw.k);
-  const Tensor x = mix_tokens({x0, eps, factors.signal, factors.noise, config.clip_noise}).view(input.x0.sizes());
-  const auto out = predicted(model, noise, input, x, draw.k);
+  const auto tokens = training_tokens(diffusion, as_cells(input.x0), as_cells(draw.k), as_cells(draw.eps));
+  const auto out = predicted(model, noise, input, mix_tokens(tokens.noisy).view(input.x0.sizes()), draw.k);
   auto weight = token_weight(diffusion, noise, frame_stack, draw.k).view({-1, 1});  // [B * T, frames or 1]
   if (input.mask.defined()) weight = weight * input.mask.view({-1, frame_stack});
-  return weighted_error({target(config.output, factors, x0, eps, config.clip_noise), as_cells(out.prediction), weight});
+  return weighted_error({tokens.target, as_cells(out.prediction), weight});
 }
 
 }  // namespace df

@@ -16,8 +16,7 @@ using torch::autograd::variable_list;
 
 // The kernels for tokens of float32.
 const FusedKernels* kernels_for(const TokenMix& mix) {
-  const Tensor& tokens = mix.x0.defined() ? mix.x0 : mix.eps;
-  return tokens.scalar_type() == at::kFloat ? fused_kernels(tokens.device()) : nullptr;
+  return mix.tokens().scalar_type() == at::kFloat ? fused_kernels(mix.tokens().device()) : nullptr;
 }
 
 // As kernels want predictions: gapless, with all but the first two dimensions as one.

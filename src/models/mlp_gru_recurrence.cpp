@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "models/mlp_gru_layers.hpp"
 #include "models/mlp_gru_tape.hpp"
@@ -310,10 +311,8 @@ Weights merged(const MlpGruWeights& weights, int64_t units, int64_t in) {
 void choose(TokenKernels kernels) { chosen = kernels; }
 
 Tensor mlp_gru_recurrence(const MlpGruWeights& weights, const Tensor& features, const Tensor& z) {
-  const auto device = features.device().type();
   Call call;
-  call.type =
-      at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weights.before.residual[0].first.scalar_type();
+  call.type = Autocast::type(features.device().type(), weights.before.residual[0].first.scalar_type());
   const int64_t in = z.size(1) + features.size(2);
   call.weights = merged(weights, z.size(1), (in + 7) / 8 * 8);
   std::vector<Tensor> all;

@@ -2,7 +2,6 @@
 #include "models/shared_weights.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
@@ -11,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "core/autocast.hpp"
 #include "core/side_stream.hpp"
 
 namespace df::layers {
@@ -21,8 +21,10 @@ using torch::autograd::variable_list;
 
 namespace {
 
-// Axes in the order in which they lie in memory: channels last or not.
-Tensor as_it_lies(const Tensor& x, bool channels_last) { return channels_last ? x.movedim(1, -1) : x; }
+// Axes of a weight, or of what has its sizes, in the order in which the weight's lie in memory; and back.
+bool channels_last(const Tensor& weight) { return !weight.is_contiguous(); }
+Tensor as_it_lies(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(1, -1) : x; }
+Tensor as_weight(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(-1, 1) : x; }
 
 }  // namespace
 
@@ -30,15 +32,12 @@ Tensor as_it_lies(const Tensor& x, bool channels_last) { return channels_last ? 
 class WeightGradients : public torch::CustomClassHolder {
  public:
   explicit WeightGradients(const std::vector<Tensor>& weights) : side_(weights.front().device()), left_(weights.size()) {
-    for (const Tensor& weight : weights) {
-      const bool channels_last = !weight.is_contiguous();
-      sizes_.push_back({weight.sizes().vec(), as_it_lies(weight, channels_last).sizes().vec(), weight.numel(), channels_last});
-    }
+    for (const Tensor& weight : weights) weights_.push_back(weight.detach());
   }
 
   void leave(size_t place, const std::function<Tensor()>& gradient, std::vector<Tensor> reads) {
-    const Sizes& sizes = sizes_[place];
-    const auto flat = [&] { return as_it_lies(gradient().reshape(sizes.weight), sizes.channels_last).reshape(-1); };
+    const Tensor& weight = weights_[place];
+    const auto flat = [&] { return as_it_lies(gradient().reshape(weight.sizes()), weight).reshape(-1); };
     left_[place].push_back(side_.run(flat, std::move(reads)));
   }
 
@@ -52,15 +51,14 @@ class WeightGradients : public torch::CustomClassHolder {
       if (tokens == 0) continue;
       std::vector<Tensor> parts;
       std::vector<int64_t> lengths;
-      for (const size_t place : places) lengths.push_back(sizes_[place].numel);
+      for (const size_t place : places) lengths.push_back(weights_[place].numel());
       for (size_t t = 0; t < tokens; ++t)
         for (const size_t place : places) parts.push_back(left_[place][t]);
       const Tensor sum = at::cat(parts).view({static_cast<int64_t>(tokens), -1}).sum(0, /*keepdim=*/false, at::kFloat);
       const auto sums = sum.split_with_sizes(lengths);
       for (size_t i = 0; i < places.size(); ++i) {
-        const Sizes& sizes = sizes_[places[i]];
-        const Tensor lying = sums[i].view(sizes.lying);
-        all[places[i]] = sizes.channels_last ? lying.movedim(-1, 1) : lying;
+        const Tensor& weight = weights_[places[i]];
+        all[places[i]] = as_weight(sums[i].view(as_it_lies(weight, weight).sizes()), weight);
       }
     }
     for (auto& of_weight : left_) of_weight.clear();
@@ -68,13 +66,8 @@ class WeightGradients : public torch::CustomClassHolder {
   }
 
  private:
-  struct Sizes {
-    std::vector<int64_t> weight, lying;
-    int64_t numel;
-    bool channels_last;
-  };
   SideStream side_;
-  std::vector<Sizes> sizes_;
+  std::vector<Tensor> weights_;
   std::vector<std::vector<Tensor>> left_;
 };
 
@@ -138,8 +131,7 @@ struct Convolve : Function<Convolve> {
 thread_local const SharedWeights* SharedWeights::current_ = nullptr;
 
 SharedWeights::SharedWeights(const std::vector<Tensor>& weights) : outer_(std::exchange(current_, this)) {
-  const auto device = weights.front().device().type();
-  const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : weights.front().scalar_type();
+  const auto type = Autocast::type(weights.front().device().type(), weights.front().scalar_type());
   for (size_t i = 0; i < weights.size(); ++i) place_.emplace(weights[i].unsafeGetTensorImpl(), i);
   gradients_ = c10::make_intrusive<WeightGradients>(weights);
   cast_ = Share::apply(gradients_, type, at::TensorList(weights));
@@ -149,12 +141,13 @@ SharedWeights::~SharedWeights() { current_ = outer_; }
 
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride, int64_t padding, at::IntArrayRef sizes) {
   const auto seen = [&](const Tensor& w) { return sizes.empty() ? w : w.view(sizes); };
-  const SharedWeights* shared = SharedWeights::current_;
-  const auto found = shared ? shared->place_.find(weight.unsafeGetTensorImpl()) : decltype(shared->place_.end())();
-  if (!shared || found == shared->place_.end()) return at::conv2d(x, seen(weight), bias, stride, padding);
-  const Tensor w = seen(shared->cast_[found->second]);
-  if (bias.defined()) return at::conv2d(x, w, bias, stride, padding);
-  return Convolve::apply(x.to(w.scalar_type()), w, shared->gradients_, static_cast<int64_t>(found->second), stride, padding);
+  if (const SharedWeights* shared = SharedWeights::current_)
+    if (const auto found = shared->place_.find(weight.unsafeGetTensorImpl()); found != shared->place_.end()) {
+      const Tensor w = seen(shared->cast_[found->second]);
+      if (bias.defined()) return at::conv2d(x, w, bias, stride, padding);
+      return Convolve::apply(x.to(w.scalar_type()), w, shared->gradients_, static_cast<int64_t>(found->second), stride, padding);
+    }
+  return at::conv2d(x, seen(weight), bias, stride, padding);
 }
 
 }  // namespace df::layers

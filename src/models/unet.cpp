@@ -2,10 +2,10 @@
 #include "models/unet.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 
 #include <string>
 
+#include "core/autocast.hpp"
 #include "models/ops.hpp"
 
 namespace df::layers {
@@ -106,8 +106,7 @@ std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
     return modulations;
   }
   // Where a launch costs more than a copy of the weights, one map for all blocks.
-  const auto device = embedding.device().type();
-  const auto type = at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device) : at::kFloat;
+  const auto type = Autocast::type(embedding.device().type(), at::kFloat);
   const RowMaps maps = row_maps_.of(parameters(), type, [&] { return row_maps(type); });
   const auto film = at::linear(embedding, maps.weight, maps.bias).to(at::kFloat).chunk(2, 1);
   const Tensor factor = film[0] + 1;
