@@ -131,7 +131,9 @@ class Bench {
     const auto model = df::bench::model_on(on_, network);
     for (Tensor parameter : model->parameters()) parameter.requires_grad_(false);
     const Tensor x = df::seeded_normal(df::shape({batch, network.tokens}, network.token.token_shape), 1).to(on_.device());
-    const Tensor k = at::randint(1, 1001, {batch, network.tokens}, df::make_generator(2), at::TensorOptions(at::kLong)).to(on_.device());
+    const int64_t levels = network.experiment.diffusion.levels;
+    const Tensor k =
+        at::randint(1, levels + 1, {batch, network.tokens}, df::make_generator(2), at::TensorOptions(at::kLong)).to(on_.device());
     const Tensor z = model->initial_latent(batch, {});
     Tensor gradient;
     const auto work = [&] {
@@ -183,10 +185,12 @@ class Bench {
       cases = {{"video", "autoregressive", 100, 1}, {"video", "pyramid", 100, 1},        {"video", "autoregressive", 25, 8},
                {"video", "autoregressive", 10, 8},  {"dmlab", "autoregressive", 100, 1}, {"dmlab", "pyramid", 100, 1}};
     for (const Network& network : networks_) {
+      const auto of_network = [&](const Case& c) { return c.network == network.name; };
+      if (std::none_of(cases.begin(), cases.end(), of_network)) continue;
       const auto model = df::bench::model_on(on_, network);
       const auto diffusion = df::make_diffusion(network.experiment.diffusion).to(on_.device());
       for (const Case& c : cases) {
-        if (c.network != network.name) continue;
+        if (!of_network(c)) continue;
         df::RolloutConfig config = network.experiment.sampling;
         if (c.steps > 0) config.steps = c.steps;
         const std::string work = fmt::format("{}, S {}, {} x {} frames", c.schedule, config.steps, c.sequences, arguments_.frames);
