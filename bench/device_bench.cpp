@@ -4,8 +4,7 @@
 //   bench_device [device] [seconds per measurement] ["denoise training fp32 rollout", or some of these words]
 // With the name of a network, `dmlab_20m` or `video_10m`, that one alone. Further words: `diffuser` takes training steps of 256 windows of
 // maze2d-medium and denoises as many as the planner does; `long` rolls 1000 frames out, autoregressively as well; `curve` trains 500 steps
-// in both precisions; `streams` takes training steps with parts of the batch in two and in four streams; `memory` takes steps of 36 tokens
-// x 32 with and without recomputation.
+// in both precisions; `memory` takes steps of 36 tokens x 32 with and without recomputation.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -98,7 +97,6 @@ struct Setting {
   Precision precision = Precision::bf16;
   int64_t tokens = 9, batch = 32, steps = 60;
   bool recompute = false;
-  int64_t streams = 1;
 };
 
 Training make_training(const Accelerator& on, const Network& network, const Setting& setting) {
@@ -114,7 +112,6 @@ Training make_training(const Accelerator& on, const Network& network, const Sett
   TrainerConfig config;
   config.batch = setting.batch;
   config.precision = setting.precision;
-  config.streams = setting.streams;
   config.optimizer.warmup = 10;
   config.steps = setting.steps;
   config.log_every = setting.steps / 4;
@@ -158,11 +155,10 @@ Run train(const Accelerator& on, const Network& network, const Setting& setting)
 void training_step(const Accelerator& on, const Network& network, const Setting& setting) {
   const Run run = train(on, network, setting);
   fmt::print(
-      "{{\"work\": \"training step, {} tokens x {}\", \"network\": \"{}\", \"precision\": \"{}\", \"recompute\": {}, \"streams\": {}, "
-      "\"ms\": {:.2f}, "
+      "{{\"work\": \"training step, {} tokens x {}\", \"network\": \"{}\", \"precision\": \"{}\", \"recompute\": {}, \"ms\": {:.2f}, "
       "\"steps_a_second\": {:.1f}, \"tflops\": {:.1f}, \"peak_gib\": {:.1f}, \"steps\": {}, \"losses\": [{:.5f}]}}\n",
-      setting.tokens, setting.batch, network.name, enum_name(setting.precision), setting.recompute, setting.streams, run.step * 1e3,
-      1 / run.step, 3 * network.gflop * static_cast<double>(setting.tokens * setting.batch) / run.step * 1e-3,
+      setting.tokens, setting.batch, network.name, enum_name(setting.precision), setting.recompute, run.step * 1e3, 1 / run.step,
+      3 * network.gflop * static_cast<double>(setting.tokens * setting.batch) / run.step * 1e-3,
       static_cast<double>(on.peak_memory_bytes()) / (1 << 30), setting.steps, fmt::join(run.losses, ", "));
   std::fflush(stdout);
 }
@@ -226,8 +222,6 @@ int run(int argc, char** argv) {
     };
     if (wanted("training"))
       for (const auto precision : precisions("fp32")) training_step(on, network, {.precision = precision});
-    if (wanted("streams"))
-      for (const int64_t streams : {2, 4}) training_step(on, network, {.streams = streams});
     if (wanted("curve"))
       for (const auto precision : precisions("curve")) training_step(on, network, {.precision = precision, .steps = 500});
     if (wanted("rollout") || wanted("long")) rollouts(on, network, wanted("long"));

@@ -7,7 +7,6 @@
 #include <exception>
 #include <map>
 #include <mutex>
-#include <tuple>
 #include <utility>
 
 namespace df {
@@ -26,56 +25,22 @@ void wait(const c10::Stream& later, const c10::Stream& earlier) {
   event.block(later);
 }
 
-// The n-th stream beside `here`: the same one each time, since an allocator keeps memory by stream.
-c10::Stream beside(const c10::Stream& here, int64_t n) {
+// The stream beside `here`: the same one each time, since an allocator keeps memory by stream.
+c10::Stream beside(const c10::Stream& here) {
   static std::mutex mutex;
-  static std::map<std::tuple<c10::DeviceIndex, c10::StreamId, int64_t>, c10::Stream> streams;
+  static std::map<std::pair<c10::DeviceIndex, c10::StreamId>, c10::Stream> streams;
   const std::lock_guard lock(mutex);
-  const auto key = std::tuple(here.device_index(), here.id(), n);
+  const auto key = std::pair(here.device_index(), here.id());
   const auto found = streams.find(key);
   if (found != streams.end()) return found->second;
   const c10::impl::VirtualGuardImpl device(here.device_type());
   return streams.emplace(key, device.getStreamFromGlobalPool(here.device())).first->second;
 }
 
-// Waits in the end, whatever happens until then.
-class WaitAtEnd {
- public:
-  WaitAtEnd(const c10::Stream& later, const c10::Stream& earlier) : later_(later), earlier_(earlier) {}
-  ~WaitAtEnd() {
-    try {
-      wait(later_, earlier_);
-    } catch (const std::exception&) {  // the device is gone; whoever uses it next learns why
-    }
-  }
-  WaitAtEnd(const WaitAtEnd&) = delete;
-  WaitAtEnd& operator=(const WaitAtEnd&) = delete;
-
- private:
-  c10::Stream later_, earlier_;
-};
-
 }  // namespace
 
-void run_at_once(at::Device device, int64_t count, const std::function<void(int64_t)>& work) {
-  if (device.is_cpu() || count == 1) {
-    for (int64_t n = 0; n < count; ++n) work(n);
-    return;
-  }
-  const c10::Stream here = current(device);
-  c10::Event given(device.type());
-  given.record(here);
-  for (int64_t n = 0; n < count; ++n) {
-    const c10::Stream there = beside(here, n);
-    given.block(there);
-    const WaitAtEnd joined(here, there);
-    const c10::StreamGuard guard(there);
-    work(n);
-  }
-}
-
 SideStream::SideStream(at::Device device) : device_(device) {
-  if (!device.is_cpu()) side_ = beside(current(device), 0);
+  if (!device.is_cpu()) side_ = beside(current(device));
 }
 
 SideStream::~SideStream() {

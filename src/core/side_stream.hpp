@@ -6,17 +6,12 @@
 #include <c10/core/Event.h>
 #include <c10/core/Stream.h>
 
-#include <cstdint>
 #include <deque>
 #include <functional>
 #include <optional>
 #include <vector>
 
 namespace df {
-
-// work(0) ... work(count - 1) at the same time where the device has room: each on a stream of its own that starts where the current one is,
-// and the current one waits for all. A recording of the current stream records all. On the CPU one after the other.
-void run_at_once(at::Device device, int64_t count, const std::function<void(int64_t)>& work);
 
 // A second queue beside the current stream, for work whose result is wanted later than that of what follows it: both run at once where the
 // device has room. A recording of the current stream records it, too, as long as it is joined before the recording ends. The CPU has none:

@@ -10,7 +10,6 @@
 #include <deque>
 
 #include "core/autocast.hpp"
-#include "core/side_stream.hpp"
 #include "core/worker_pool.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -78,7 +77,6 @@ void validate(const TrainerConfig& c) {
   require_at_least(1, c.batch, "batch");
   require_at_least(1, c.accumulate, "accumulate");
   require_at_least(0, c.cpu_workers, "cpu_workers");
-  require_at_least(1, c.streams, "streams");
   require_at_least(0, c.loader_workers, "loader_workers");
   require_at_least(1, c.log_every, "log_every");
   require_at_least(0, c.validate_every, "validate_every");
@@ -86,8 +84,8 @@ void validate(const TrainerConfig& c) {
   require_at_least(0, c.sample_every, "sample_every");
   require_at_least(0, c.checkpoint_every, "checkpoint_every");
   require_at_least(0, c.keep_checkpoints, "keep_checkpoints");
-  const int64_t parts = c.accumulate * std::max({int64_t{1}, c.cpu_workers, c.streams});
-  require(c.batch >= parts, "batch", fmt::format("at least accumulate x cpu_workers (or streams) = {} sequences, one a part", parts),
+  const int64_t parts = c.accumulate * std::max<int64_t>(1, c.cpu_workers);
+  require(c.batch >= parts, "batch", fmt::format("at least accumulate x cpu_workers = {} sequences, one a part", parts),
           std::to_string(c.batch));
   require(c.ema >= 0.0 && c.ema < 1.0, "ema", "0 (none) or a decay below 1", fmt::format("{}", c.ema));
   validate(c.optimizer);
@@ -154,9 +152,9 @@ struct Trainer::State {
   }
 
   // Mean loss of the batch; its gradient in `gradients`. The order of every sum is fixed, so that results do not depend on which
-  // worker or stream is first.
+  // worker is first.
   Tensor forward_backward(const Batch& batch, const std::vector<Tensor>& draws, Gradients& gradients) {
-    const int64_t rows = batch.x.size(0), width = workers ? workers->size() : config.streams, parts = config.accumulate * width;
+    const int64_t rows = batch.x.size(0), width = workers ? workers->size() : 1, parts = config.accumulate * width;
     if (rows < parts) throw Error(fmt::format("training.batch: expected at least {} sequences, one a part, got {}", parts, rows));
     const auto bound = [&](int64_t part) { return part * rows / parts; };
     std::vector<Gradients> sums(static_cast<size_t>(width));
@@ -172,7 +170,7 @@ struct Trainer::State {
     if (workers)
       workers->run(work);
     else
-      run_at_once(device, width, work);
+      work(0);
     gradients = std::move(sums[0]);
     Tensor loss = losses[0];
     for (size_t worker = 1; worker < sums.size(); ++worker) {

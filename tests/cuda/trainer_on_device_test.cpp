@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A training on a device: recorded steps whose batch is computed in parts at the same time learn what those of a whole batch learn.
+// A training on a device: recorded steps whose batch is computed in parts learn what those of a whole batch learn.
 #include "diffusion_forcing/training/trainer.hpp"
 
 #include <ATen/ATen.h>
@@ -34,7 +34,7 @@ class Clips final : public Dataset {
   std::string describe() const override { return "clips"; }
 };
 
-std::vector<double> losses(const Accelerator& cuda, int64_t streams, Precision precision) {
+std::vector<double> losses(const Accelerator& cuda, int64_t accumulate, Precision precision) {
   UnetGruConfig network;
   network.width = 16;
   network.multipliers = {1, 2};
@@ -45,7 +45,7 @@ std::vector<double> losses(const Accelerator& cuda, int64_t streams, Precision p
   Loader loader(std::make_shared<Clips>(), {.batch = 8, .workers = 2, .pin_memory = true}, 5);
   TrainerConfig config;
   config.batch = 8;
-  config.streams = streams;
+  config.accumulate = accumulate;
   config.precision = precision;
   Objective objective;
   objective.draw = [&](const Batch& batch, at::Generator generator) -> std::vector<Tensor> {
@@ -62,15 +62,16 @@ std::vector<double> losses(const Accelerator& cuda, int64_t streams, Precision p
   return all;
 }
 
-TEST(TrainerOnDevice, StreamsChangeOnlyTheRounding) {
+TEST(TrainerOnDevice, PartsChangeOnlyTheRounding) {
   const auto* cuda = cuda_or_null();
   if (!cuda) GTEST_SKIP() << "no CUDA device";
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     const auto expected = losses(*cuda, 1, precision);
-    for (const int64_t streams : {2, 4}) {
-      const auto found = losses(*cuda, streams, precision);
+    for (const int64_t accumulate : {2, 4}) {
+      const auto found = losses(*cuda, accumulate, precision);
       for (size_t i = 0; i < expected.size(); ++i)
-        EXPECT_NEAR(found[i], expected[i], (precision == Precision::fp32 ? 1e-3 : 1e-2) * expected[i]) << streams << " streams, step " << i;
+        EXPECT_NEAR(found[i], expected[i], (precision == Precision::fp32 ? 1e-3 : 1e-2) * expected[i])
+            << accumulate << " parts, step " << i;
     }
   }
 }

@@ -26,7 +26,6 @@ struct TrainerConfig {
   int64_t batch = 32;                     // sequences a step (over all accumulation parts)
   int64_t accumulate = 1;                 // parts that a step's batch is computed in, one after the other
   int64_t cpu_workers = 0;                // threads that share a batch on the CPU, one intra-op thread each; 0: one worker, all threads
-  int64_t streams = 1;                    // parts of a batch that a device computes at the same time
   int64_t loader_workers = 1;             // threads that prepare batches
   Precision precision = Precision::fp32;  // bf16: autocast of the forward pass
   OptimizerConfig optimizer;
@@ -43,7 +42,6 @@ struct TrainerConfig {
     v("batch", batch, "sequences a step");
     v("accumulate", accumulate, "parts a batch is computed in");
     v("cpu_workers", cpu_workers, "threads that share a batch on the CPU, 0: intra-op threads instead");
-    v("streams", streams, "parts of a batch that a GPU computes at the same time");
     v("loader_workers", loader_workers, "threads that prepare batches");
     v("precision", precision, "of the forward pass");
     optimizer.visit(v);
