@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Which CUDA kernels the time of a U-Net goes to, run one operator at a time: forward and backward of a few tokens, or (0 tokens) one
-// denoise call without gradients.
+// Which operators and CUDA kernels the time of a U-Net goes to, forward and backward of a few tokens or (0 tokens) in one denoise call
+// without gradients; and how long the device is busy when the same is recorded.
 //   bench_cuda_profile [dmlab | video] [tokens] [batch]
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <fmt/format.h>
 #include <torch/autograd.h>
 
@@ -38,6 +39,7 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
   for (const auto& parameter : model->parameters()) parameters.push_back(parameter);
   const auto options = at::TensorOptions(at::kFloat).device(on.device());
   const bool call = tokens == 0;
+  if (!call) at::globalContext().setBenchmarkLimitCuDNN(0);  // as training does
   const Shape cells = call ? Shape{batch} : Shape{batch, tokens};
   const auto x = at::randn(shape(cells, model->token_shape()), options), k = at::randint(1, 1000, cells, options.dtype(at::kLong));
   const Autocast autocast(on.device().type(), call, call);
@@ -56,19 +58,27 @@ int run(const std::string& network, int64_t tokens, int64_t batch) {
   };
   step();
   step();
-  const auto kernels = bench::profile(on, step);
-  double total = 0.0;
-  int64_t calls = 0;
-  for (const auto& kernel : kernels) {
-    total += kernel.ms;
-    calls += kernel.calls;
+  const auto of_a = static_cast<double>(std::max<int64_t>(1, tokens));
+  const auto print = [&](const char* way, const bench::Profile& profile, const std::vector<bench::Kernel>& parts, size_t most) {
+    double total = 0.0, calls = 0.0;
+    for (const auto& part : parts) {
+      total += part.ms;
+      calls += static_cast<double>(part.calls);
+    }
+    fmt::print("{}, batch {}, {}: a {} takes {:.3f} ms, some kernel runs in {:.3f} ms of them; {:.0f} kernels of {:.3f} ms in sum\n",
+               network, batch, way, call ? "call" : "token", profile.span_ms / of_a, profile.busy_ms / of_a, calls / of_a, total / of_a);
+    for (size_t i = 0; i < std::min(parts.size(), most); ++i)
+      fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", parts[i].ms / of_a, static_cast<double>(parts[i].calls) / of_a,
+                 parts[i].name.substr(0, 170));
+  };
+  const auto eager = bench::profile(on, step);
+  print("one operator at a time", eager, eager.operators, 80);
+  print("one operator at a time", eager, eager.kernels, 60);
+  if (const auto graph = on.capture(step)) {
+    graph->replay();
+    const auto recorded = bench::profile(on, [&] { graph->replay(); });
+    print("recorded", recorded, recorded.kernels, 10);
   }
-  const auto per_token = static_cast<double>(std::max<int64_t>(1, tokens));
-  fmt::print("{}, batch {}: {:.3f} ms of kernels a {}, {} kernels\n", network, batch, total / per_token, call ? "call" : "token",
-             calls / std::max<int64_t>(1, tokens));
-  for (size_t i = 0; i < std::min<size_t>(kernels.size(), 40); ++i)
-    fmt::print("{:8.3f} ms {:5.1f} calls  {}\n", kernels[i].ms / per_token, static_cast<double>(kernels[i].calls) / per_token,
-               kernels[i].name.substr(0, 170));
   return 0;
 }
 

@@ -263,7 +263,7 @@ void profiles(const Accelerator& on, bool training) {
   const auto print = [&](const std::string& work, const std::function<void()>& run) {
     run();
     run();
-    const auto kernels = bench::profile(on, run);
+    const auto kernels = bench::profile(on, run).kernels;
     double total = 0.0;
     int64_t calls = 0;
     for (const auto& kernel : kernels) total += kernel.ms, calls += kernel.calls;
