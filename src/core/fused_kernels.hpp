@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Kernels that a device library brings for chains of small operators. Each has a twin of plain tensor operators where it is called from
-// (models/ops, sampling/cell_moves, diffusion/token_error), which decides when to call which; the two are compared in tests.
+// Kernels that a device library brings for chains of small operators and for convolutions. Each has a twin of plain tensor operators where
+// it is called from (models/ops, models/convolution, sampling/cell_moves, diffusion/token_error), which decides when to call which; the
+// two are compared in tests.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,13 +39,15 @@ struct GroupNormGradient {
   Tensor x, gain, shift, x_bias, residual_bias;
 };
 
-// (x + x_bias) / ||x + x_bias|| sqrt(C) g + residual over the channels of x [N, C, H, W].
+// (x + x_bias) / ||x + x_bias|| sqrt(C) g + residual over the channels of x [N, C, H, W]. Vectors are float32 [N, C], a row for each image;
+// rows may be any distance apart, 0 where images share one.
 struct RmsNormInput {
   Tensor x;         // channels last, float32 or bfloat16, C divisible by 8 and at most 512 (float32) or 1024
-  Tensor x_bias;    // float32 [C] or undefined
-  Tensor g;         // float32 [C]
-  Tensor residual;  // like x, or undefined
+  Tensor x_bias;    // or undefined: 0
+  Tensor g;         // of the norm
+  Tensor residual;  // like x, or undefined: 0
 };
+// Of vectors each image's own part, [N, C].
 struct RmsNormGradient {
   Tensor x, x_bias, g;
 };
@@ -127,6 +130,17 @@ struct TokenError {
   Tensor weight;   // float32 [N, frames]: a token's elements are divided evenly among its frames
 };
 
+// Images beside each other in their channels, [N, A, H, W] and [N, B, H, W], or the first alone.
+struct ImagePair {
+  Tensor first, second;  // the latter may be undefined
+  int64_t channels() const { return first.size(1) + (second.defined() ? second.size(1) : 0); }
+};
+// Images before a convolution and gradients after it, of several batches of the same sizes.
+struct ConvolutionBatches {
+  std::vector<ImagePair> x;
+  std::vector<Tensor> dy;
+};
+
 class FusedKernels {
  public:
   virtual ~FusedKernels() = default;
@@ -170,6 +184,17 @@ class FusedKernels {
   // Mean over all elements of weight (target - prediction)^2, and the gradient of the prediction, laid out as it is.
   virtual Tensor weighted_error(const TokenError& error) const = 0;
   virtual Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const = 0;
+  // Convolutions with a border of zeros that keep the images' size, of C channels in all: w [K, C, n, n]. Whether there is a kernel that is
+  // faster than a general one, for tensors that lie like these; and its result.
+  virtual bool has_convolution(const ImagePair& x, const Tensor& w) const = 0;
+  virtual Tensor convolution(const ImagePair& x, const Tensor& w) const = 0;
+  // Gradients of images of `first` channels and then of `second` (or 0: none are wanted) from dy [N, K, H, W]; plus `more` like them, of
+  // which each may be undefined.
+  virtual bool has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const = 0;
+  virtual ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const = 0;
+  // Float32, like w: the sum of its gradients over batches, plus `more` of the same kind, or undefined.
+  virtual bool has_convolution_weights(const ImagePair& x, const Tensor& dy, const Tensor& w) const = 0;
+  virtual Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const = 0;
   // bfloat16, sizes divisible by 8, addresses and strides by 16 bytes.
   virtual void token_layers(const TokenLayers& network) const = 0;
 };

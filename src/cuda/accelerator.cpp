@@ -37,7 +37,8 @@ class SingleThreadedBackward {
 
 class CudaStreamScope final : public StreamScope {
  public:
-  explicit CudaStreamScope(const c10::cuda::CUDAStream& stream) : outer_(c10::cuda::getCurrentCUDAStream(stream.device_index())), guard_(stream) {
+  explicit CudaStreamScope(const c10::cuda::CUDAStream& stream)
+      : outer_(c10::cuda::getCurrentCUDAStream(stream.device_index())), guard_(stream) {
     wait(stream, outer_);
   }
   ~CudaStreamScope() override {

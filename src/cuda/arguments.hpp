@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_bf16.h>
 
@@ -14,6 +15,7 @@
 #include "cuda/group_norm.cuh"
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
+#include "cuda/rms_norm.cuh"
 #include "cuda/token_error.cuh"
 
 namespace df {
@@ -51,6 +53,7 @@ void with_type_and_activation(const GroupNormInput& in, F&& f) {
   });
 }
 
+inline int multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
 inline cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
 inline Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
@@ -72,7 +75,8 @@ inline cuda::GroupNormShape shape_of(const GroupNormInput& in) {
   s.pixels = static_cast<int>(in.x.size(2) * in.x.size(3));
   s.groups = static_cast<int>(in.groups);
   s.eps = static_cast<float>(in.eps);
-  const int wanted = parts(s.images, s.pixels, std::max<int64_t>(8, 16384 / s.channels), 1056);
+  // Not more blocks than are there at the same time, four a multiprocessor: a few more would take as long as twice as many.
+  const int most = std::max(s.pixels / std::max(8, 8192 / s.channels), 1), wanted = std::clamp(528 / s.images, 1, most);
   s.chunk = (s.pixels + wanted - 1) / wanted;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
   return s;
@@ -85,6 +89,10 @@ inline cuda::ImageVector image_vector(const Tensor& x) {
 
 inline cuda::GroupNormParameters parameters_of(const GroupNormInput& in) {
   return {image_vector(in.gain), image_vector(in.shift), image_vector(in.x_bias), image_vector(in.residual_bias)};
+}
+
+inline cuda::RmsNormShape shape_of(const RmsNormInput& in) {
+  return {static_cast<int>(in.x.size(0)), static_cast<int>(in.x.size(2) * in.x.size(3)), static_cast<int>(in.x.size(1))};
 }
 
 inline cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {

@@ -12,6 +12,9 @@ struct ImageVector {
   int stride;
 };
 
+__device__ inline const float* row_of(const ImageVector& vector, int n) {
+  return vector.data ? vector.data + static_cast<size_t>(n) * vector.stride : nullptr;
+}
 __device__ inline float value_of(const ImageVector& vector, int n, int c) {
   return vector.data ? vector.data[static_cast<size_t>(n) * vector.stride + c] : 0.0f;
 }

@@ -2,15 +2,13 @@
 #include "cuda/kernels.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
-
-#include <algorithm>
 
 #include "cuda/arguments.hpp"
 #include "cuda/cell_moves.cuh"
 #include "cuda/concatenate.cuh"
+#include "cuda/convolution_kernels.hpp"
 #include "cuda/group_norm.cuh"
 #include "cuda/image_bias.cuh"
 #include "cuda/linear_attention.cuh"
@@ -26,7 +24,7 @@ namespace df {
 
 namespace {
 
-class CudaKernels final : public FusedKernels {
+class CudaKernels final : public ConvolutionKernels {
  public:
   GroupNormOutput group_norm(const GroupNormInput& in) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
@@ -152,8 +150,8 @@ class CudaKernels final : public FusedKernels {
     auto y = like(in.x);
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
-      cuda::rms_norm<T>(static_cast<int>(in.x.numel() / in.x.size(1)), static_cast<int>(in.x.size(1)), elements<T>(in.x), floats(in.x_bias),
-                        floats(in.g), elements<T>(in.residual), elements_of<T>(y), stream());
+      cuda::rms_norm<T>(shape_of(in), image_vector(in.x_bias), image_vector(in.g), elements<T>(in.x), elements<T>(in.residual),
+                        elements_of<T>(y), stream());
     });
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return y;
@@ -161,20 +159,16 @@ class CudaKernels final : public FusedKernels {
 
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
-    const int channels = static_cast<int>(in.x.size(1)), pixels = static_cast<int>(in.x.numel() / channels);
-    const int blocks = std::clamp(pixels / 64, 1, 528);
     RmsNormGradient out;
     out.x = like(in.x);
-    auto partial = float_empty(in.x, {blocks, 2, channels});
+    auto vectors = float_empty(in.x, {in.x_bias.defined() ? 2 : 1, in.x.size(0), in.x.size(1)});
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
-      cuda::rms_norm_backward<T>(pixels, channels, blocks, elements<T>(in.x), floats(in.x_bias), floats(in.g), elements<T>(dy),
-                                 elements_of<T>(out.x), elements_of<float>(partial), stream());
+      C10_CUDA_CHECK(cuda::rms_norm_backward<T>(shape_of(in), image_vector(in.x_bias), image_vector(in.g), elements<T>(in.x),
+                                                elements<T>(dy), elements_of<T>(out.x), elements_of<float>(vectors), stream()));
     });
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-    const auto sums = partial.sum({0});  // [2, C]
-    out.g = sums[0];
-    if (in.x_bias.defined()) out.x_bias = sums[1];
+    out.g = vectors[0];
+    if (in.x_bias.defined()) out.x_bias = vectors[1];
     return out;
   }
 
@@ -345,7 +339,7 @@ class CudaKernels final : public FusedKernels {
     cuda::TokenNetwork all = token_network(network);
     const Tensor arrived = at::zeros({first.size(1)}, first.options().dtype(at::kInt));
     all.arrived = reinterpret_cast<unsigned*>(arrived.mutable_data_ptr<int>());
-    C10_CUDA_CHECK(cuda::token_layers(all, at::cuda::getCurrentDeviceProperties()->multiProcessorCount, stream()));
+    C10_CUDA_CHECK(cuda::token_layers(all, multiprocessors(), stream()));
   }
 };
 

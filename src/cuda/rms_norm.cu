@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
-// A group of lanes (a power of two, at most a warp) holds one pixel.
+// A group of lanes (a power of two, at most a warp) holds one pixel. Going back, an image is worked on by the blocks of a cluster: what
+// they find for its vectors is added up over a block and then over the cluster, by reading the blocks' shared memory, always in the same
+// order.
 #include "cuda/rms_norm.cuh"
 
+#include <cooperative_groups.h>
+
+#include <algorithm>
 #include <type_traits>
 
 #include "cuda/vector.cuh"
@@ -10,12 +15,34 @@ namespace df::cuda {
 
 namespace {
 
-constexpr int threads = 256;
+namespace cg = cooperative_groups;
 
+// Threads of a block and blocks of a multiprocessor, as many as registers allow.
+constexpr int threads = 256;
+template <int Parts>
+constexpr int blocks_at_once = Parts == 1 ? 6 : 8 / Parts;
+// Going back: registers are what this many threads of a multiprocessor may have. Three blocks of 256 run there at the same time, since
+// clusters leave some multiprocessors aside where fewer could; blocks are larger where images are few.
+template <int Parts>
+constexpr int backward_threads_at_once = Parts == 1   ? 768
+                                         : Parts == 2 ? 512
+                                                      : 256;
+template <int Parts>
+constexpr int most_backward_threads = Parts == 4 ? 256 : 512;
+constexpr int most_blocks = 8;  // of a cluster
+
+// Over the lanes of a pixel.
 template <int Lanes>
 __device__ inline float lane_sum(float value) {
 #pragma unroll
   for (int step = Lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step, Lanes);
+  return value;
+}
+// Over the pixels of a warp, for each lane of a pixel.
+template <int Lanes>
+__device__ inline float pixel_sum(float value) {
+#pragma unroll
+  for (int step = 16; step >= Lanes; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
   return value;
 }
 
@@ -57,22 +84,45 @@ struct Pixel {
   }
 };
 
+// The same of a pixel before `end`, as it lies in memory; zeros of others.
 template <class T, int Lanes, int Parts>
-__global__ void __launch_bounds__(threads)
-    forward_kernel(int pixels, int channels, const T* x, const float* x_bias, const float* g, const T* residual, T* y) {
+struct Packed {
+  uint4 part[Parts];
+
+  __device__ void read(const T* image, int pixel, int end, int lane, int channels) {
+    const T* row = image + static_cast<size_t>(pixel) * channels;
+#pragma unroll
+    for (int k = 0; k < Parts; ++k)
+      part[k] = pixel < end && Pixel<T, Lanes, Parts>::inside(lane, k, channels) ? load_packed(row + (lane + k * Lanes) * Vector<T>::size)
+                                                                                 : uint4{};
+  }
+  __device__ Pixel<T, Lanes, Parts> unpacked() const {
+    Pixel<T, Lanes, Parts> v;
+#pragma unroll
+    for (int k = 0; k < Parts; ++k) v.part[k] = unpack<T>(part[k]);
+    return v;
+  }
+};
+
+// `blocks` of them share an image.
+template <class T, int Lanes, int Parts>
+__global__ void __launch_bounds__(threads, blocks_at_once<Parts>)
+    forward_kernel(RmsNormShape s, int blocks, ImageVector x_bias, ImageVector g, const T* x, const T* residual, T* y) {
   using P = Pixel<T, Lanes, Parts>;
-  const int lane = threadIdx.x % Lanes, groups = threads / Lanes;
+  constexpr int rows = threads / Lanes;
+  const int lane = threadIdx.x % Lanes, n = blockIdx.x / blocks;
+  const int begin = n * s.pixels, end = begin + s.pixels;
   P gain, bias;
-  gain.read(g, lane, channels, 0.0f);
-  bias.read(x_bias, lane, channels, 0.0f);
-  const float root = sqrtf(static_cast<float>(channels));
+  gain.read(row_of(g, n), lane, s.channels, 0.0f);
+  bias.read(row_of(x_bias, n), lane, s.channels, 0.0f);
+  const float root = sqrtf(static_cast<float>(s.channels));
   // All lanes of a warp stay in the loop: a shuffle needs them.
-  for (int first = blockIdx.x * groups; first < pixels; first += gridDim.x * groups) {
+  for (int first = begin + blockIdx.x % blocks * rows; first < end; first += blocks * rows) {
     const int pixel = first + threadIdx.x / Lanes;
-    const bool real = pixel < pixels;
-    const size_t at = static_cast<size_t>(real ? pixel : 0) * channels;
+    const bool real = pixel < end;
+    const size_t at = static_cast<size_t>(real ? pixel : 0) * s.channels;
     P v;
-    v.read(x + at, lane, channels);
+    v.read(x + at, lane, s.channels);
     float squares = 0.0f;
     v.each([&](int k, int i, float& value) {
       value += bias.part[k].value[i];
@@ -82,70 +132,122 @@ __global__ void __launch_bounds__(threads)
     v.each([&](int k, int i, float& value) { value *= inverse * gain.part[k].value[i]; });
     if (residual) {
       P r;
-      r.read(residual + at, lane, channels);
+      r.read(residual + at, lane, s.channels);
       v.each([&](int k, int i, float& value) { value += r.part[k].value[i]; });
     }
-    if (real) v.write(y + at, lane, channels);
+    if (real) v.write(y + at, lane, s.channels);
   }
 }
 
+// The `blocks` of a cluster share an image.
 template <class T, int Lanes, int Parts>
-__global__ void __launch_bounds__(threads)
-    backward_kernel(int pixels, int channels, const T* x, const float* x_bias, const float* g, const T* dy, T* dx, float* partial) {
+__global__ void __launch_bounds__(backward_threads_at_once<Parts>, 1)
+    backward_kernel(RmsNormShape s, int blocks, ImageVector x_bias, ImageVector g, const T* x, const T* dy, T* dx, float* dvectors) {
   using P = Pixel<T, Lanes, Parts>;
-  __shared__ float scratch[threads * P::V];
-  const int lane = threadIdx.x % Lanes, groups = threads / Lanes;
+  constexpr int most_warps = most_backward_threads<Parts> / 32, width = Lanes * P::V;
+  constexpr int ahead = Parts == 1 ? 2 : 1;  // pixels on their way while one is worked on
+  __shared__ float scratch[2][most_warps][width], part[2][Parts * width];
+  const int threads = blockDim.x, warps = threads / 32, rows = threads / Lanes;
+  const int lane = threadIdx.x % Lanes, n = blockIdx.x / blocks, rank = blockIdx.x % blocks;
+  const int begin = n * s.pixels, end = begin + s.pixels, step = blocks * rows;
+  int pixel = begin + rank * rows + threadIdx.x / Lanes;
+  Packed<T, Lanes, Parts> next_x[ahead], next_dy[ahead];
+  const auto read_ahead = [&](int u, int at) {
+    next_x[u].read(x, at, end, lane, s.channels);
+    next_dy[u].read(dy, at, end, lane, s.channels);
+  };
+#pragma unroll
+  for (int u = 0; u < ahead; ++u) read_ahead(u, pixel + u * step);
   P gain, bias, dg, db;
-  gain.read(g, lane, channels, 0.0f);
-  bias.read(x_bias, lane, channels, 0.0f);
-  dg.read(static_cast<const float*>(nullptr), lane, channels, 0.0f);
-  db.read(static_cast<const float*>(nullptr), lane, channels, 0.0f);
-  const float root = sqrtf(static_cast<float>(channels));
-  for (int first = blockIdx.x * groups; first < pixels; first += gridDim.x * groups) {
-    const int pixel = first + threadIdx.x / Lanes;
-    const bool real = pixel < pixels;
-    const size_t at = static_cast<size_t>(real ? pixel : 0) * channels;
-    P v, d;
-    v.read(x + at, lane, channels);
-    d.read(dy + at, lane, channels);
+  gain.read(row_of(g, n), lane, s.channels, 0.0f);
+  bias.read(row_of(x_bias, n), lane, s.channels, 0.0f);
+  dg.each([](int, int, float& value) { value = 0.0f; });
+  db.each([](int, int, float& value) { value = 0.0f; });
+  const float root = sqrtf(static_cast<float>(s.channels));
+  const auto work = [&](int u) {
+    P v = next_x[u].unpacked(), d = next_dy[u].unpacked();
+    read_ahead(u, pixel + ahead * step);
     float squares = 0.0f, along = 0.0f;
     v.each([&](int k, int i, float& value) {
       value += bias.part[k].value[i];
       squares += value * value;
-      along += value * gain.part[k].value[i] * d.part[k].value[i];
+      along += value * (gain.part[k].value[i] * d.part[k].value[i]);
     });
     squares = fmaxf(lane_sum<Lanes>(squares), 1e-24f);
-    along = lane_sum<Lanes>(along) / squares;
-    const float inverse = real ? root * rsqrtf(squares) : 0.0f;
+    along = lane_sum<Lanes>(along);
+    const bool real = pixel < end;
+    const float inverse = real ? root * rsqrtf(squares) : 0.0f, back = inverse * __fdividef(along, squares);
     v.each([&](int k, int i, float& value) {
-      const float upstream = d.part[k].value[i];
-      dg.part[k].value[i] += upstream * value * inverse;
-      value = inverse * (gain.part[k].value[i] * upstream - value * along);
+      const float upstream = inverse * d.part[k].value[i];
+      dg.part[k].value[i] += upstream * value;
+      value = gain.part[k].value[i] * upstream - value * back;
       db.part[k].value[i] += value;
     });
-    if (real) v.write(dx + at, lane, channels);
-  }
-  const auto reduce = [&](P& sums, float* out) {
-#pragma unroll
-    for (int k = 0; k < Parts; ++k) {
-#pragma unroll
-      for (int i = 0; i < P::V; ++i) scratch[threadIdx.x * P::V + i] = sums.part[k].value[i];
-      __syncthreads();
-      for (int c = threadIdx.x; c < Lanes * P::V; c += threads) {
-        float sum = 0.0f;
-        for (int group = 0; group < groups; ++group) sum += scratch[group * Lanes * P::V + c];
-        if (k * Lanes * P::V + c < channels) out[k * Lanes * P::V + c] = sum;
-      }
-      __syncthreads();
-    }
+    if (real) v.write(dx + static_cast<size_t>(pixel) * s.channels, lane, s.channels);
+    pixel += step;
   };
-  reduce(dg, partial + blockIdx.x * 2 * channels);
-  reduce(db, partial + (blockIdx.x * 2 + 1) * channels);
+  // All lanes of a warp stay in the loop: a shuffle needs them.
+  for (int first = begin + rank * rows; first < end; first += ahead * step)
+#pragma unroll
+    for (int u = 0; u < ahead; ++u) work(u);
+
+  const int vectors = x_bias.data ? 2 : 1;
+#pragma unroll
+  for (int k = 0; k < Parts; ++k) {  // over the block
+#pragma unroll
+    for (int i = 0; i < P::V; ++i) {
+      const float of_g = pixel_sum<Lanes>(dg.part[k].value[i]), of_bias = pixel_sum<Lanes>(db.part[k].value[i]);
+      if (threadIdx.x % 32 < Lanes) {
+        scratch[0][threadIdx.x / 32][i * Lanes + lane] = of_g;
+        scratch[1][threadIdx.x / 32][i * Lanes + lane] = of_bias;
+      }
+    }
+    __syncthreads();
+    for (int j = threadIdx.x; j < vectors * width; j += threads) {
+      const int which = j / width, at = j % width;
+      float sum = 0.0f;
+#pragma unroll 8
+      for (int warp = 0; warp < warps; ++warp) sum += scratch[which][warp][at];
+      part[which][k * width + at % Lanes * P::V + at / Lanes] = sum;
+    }
+    __syncthreads();
+  }
+  const auto cluster = cg::this_cluster();
+  if (blocks > 1) cluster.sync();
+  for (int j = threadIdx.x; rank == 0 && j < vectors * s.channels; j += threads) {
+    const int which = j / s.channels, c = j % s.channels;
+    float some[most_blocks], sum = 0.0f;
+#pragma unroll
+    for (int other = 0; other < most_blocks; ++other)
+      some[other] = other < blocks ? *cluster.map_shared_rank(&part[which][c], other) : 0.0f;
+#pragma unroll
+    for (int other = 0; other < most_blocks; ++other) sum += some[other];
+    dvectors[(static_cast<size_t>(which) * s.images + n) * s.channels + c] = sum;
+  }
+  if (blocks > 1) cluster.sync();  // what others read must stay until they have
+}
+
+struct Cut {
+  int threads, blocks;  // of a block; of an image
+};
+
+// As many threads as can be there at the same time, if images are not too many, each with two pixels at least. Clusters leave some
+// multiprocessors aside, the more of them the larger blocks are: the largest are for few images.
+template <int Parts>
+Cut backward_cut(const RmsNormShape& s, int lanes) {
+  Cut best{256, 1};
+  for (int threads = 256; threads <= most_backward_threads<Parts>; threads += 128) {
+    const int at_once = 132 * (backward_threads_at_once<Parts> / threads), room = at_once * 17 / 20 / s.images;
+    const int blocks = std::clamp(s.pixels * lanes / (2 * threads), 1, std::clamp(room, 1, most_blocks));
+    const bool fits = s.images * blocks <= at_once && (threads < 512 || room >= most_blocks);
+    if (fits && threads * blocks > best.threads * best.blocks) best = {threads, blocks};
+  }
+  return best;
 }
 
 // Calls f with the lanes of a pixel and the vectors of a lane as compile-time numbers.
 template <class T, class F>
-void with_lanes(int channels, F&& f) {
+auto with_lanes(int channels, F&& f) {
   const int vectors = channels / Vector<T>::size;
   using std::integral_constant;
   if (vectors <= 4) return f(integral_constant<int, 4>(), integral_constant<int, 1>());
@@ -159,26 +261,37 @@ void with_lanes(int channels, F&& f) {
 }  // namespace
 
 template <class T>
-void rms_norm(int pixels, int channels, const T* x, const float* x_bias, const float* g, const T* residual, T* y, cudaStream_t stream) {
-  with_lanes<T>(channels, [&](auto lanes, auto parts) {
-    const int groups = threads / lanes, wanted = (pixels + groups - 1) / groups, blocks = wanted < 132 * 16 ? wanted : 132 * 16;
-    forward_kernel<T, lanes(), parts()><<<blocks, threads, 0, stream>>>(pixels, channels, x, x_bias, g, residual, y);
+void rms_norm(const RmsNormShape& s, ImageVector x_bias, ImageVector g, const T* x, const T* residual, T* y, cudaStream_t stream) {
+  with_lanes<T>(s.channels, [&](auto lanes, auto parts) {
+    const int rows = threads / lanes, wanted = (s.pixels + rows - 1) / rows, most = std::max(132 * 16 / s.images, 1);
+    const int blocks = std::min(wanted, most);
+    forward_kernel<T, lanes(), parts()><<<s.images * blocks, threads, 0, stream>>>(s, blocks, x_bias, g, x, residual, y);
   });
 }
 
 template <class T>
-void rms_norm_backward(int pixels, int channels, int blocks, const T* x, const float* x_bias, const float* g, const T* dy, T* dx, float* partial,
-                       cudaStream_t stream) {
-  with_lanes<T>(channels, [&](auto lanes, auto parts) {
-    backward_kernel<T, lanes(), parts()><<<blocks, threads, 0, stream>>>(pixels, channels, x, x_bias, g, dy, dx, partial);
+cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVector g, const T* x, const T* dy, T* dx, float* dvectors,
+                              cudaStream_t stream) {
+  return with_lanes<T>(s.channels, [&](auto lanes, auto parts) {
+    const auto [threads, blocks] = backward_cut<parts()>(s, lanes());
+    cudaLaunchAttribute cluster{};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(s.images * blocks));
+    config.blockDim = dim3(threads);
+    config.stream = stream;
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    return cudaLaunchKernelEx(&config, backward_kernel<T, lanes(), parts()>, s, blocks, x_bias, g, x, dy, dx, dvectors);
   });
 }
 
-template void rms_norm<float>(int, int, const float*, const float*, const float*, const float*, float*, cudaStream_t);
-template void rms_norm<__nv_bfloat16>(int, int, const __nv_bfloat16*, const float*, const float*, const __nv_bfloat16*, __nv_bfloat16*,
-                                      cudaStream_t);
-template void rms_norm_backward<float>(int, int, int, const float*, const float*, const float*, const float*, float*, float*, cudaStream_t);
-template void rms_norm_backward<__nv_bfloat16>(int, int, int, const __nv_bfloat16*, const float*, const float*, const __nv_bfloat16*,
-                                               __nv_bfloat16*, float*, cudaStream_t);
+#define DF_INSTANCES(T)                                                                                           \
+  template void rms_norm<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, T*, cudaStream_t); \
+  template cudaError_t rms_norm_backward<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, T*, float*, cudaStream_t);
+DF_INSTANCES(float)
+DF_INSTANCES(__nv_bfloat16)
+#undef DF_INSTANCES
 
 }  // namespace df::cuda

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
-// RMS normalisation over the channels of pixels x channels images, on raw memory.
+// RMS normalisation over the channels of pixels, on raw memory: images [N][pixels][C].
 #pragma once
 
-#include <cuda_runtime.h>
+#include "cuda/image_vector.cuh"
 
 namespace df::cuda {
 
-// x, y [pixels][channels]; x_bias [C] or null; g [C]; residual like x, or null.
-template <class T>
-void rms_norm(int pixels, int channels, const T* x, const float* x_bias, const float* g, const T* residual, T* y, cudaStream_t stream);
+struct RmsNormShape {
+  int images, pixels, channels;
+};
 
-// partial: out [blocks][2][C], parts of the gradients of g and x_bias, to be added up.
+// x_bias may be absent: 0. residual like x, or null.
 template <class T>
-void rms_norm_backward(int pixels, int channels, int blocks, const T* x, const float* x_bias, const float* g, const T* dy, T* dx, float* partial,
-                       cudaStream_t stream);
+void rms_norm(const RmsNormShape& shape, ImageVector x_bias, ImageVector g, const T* x, const T* residual, T* y, cudaStream_t stream);
+
+// dvectors: out [N][C], the gradient of g by image, then that of x_bias if that is there.
+template <class T>
+cudaError_t rms_norm_backward(const RmsNormShape& shape, ImageVector x_bias, ImageVector g, const T* x, const T* dy, T* dx, float* dvectors,
+                              cudaStream_t stream);
 
 }  // namespace df::cuda

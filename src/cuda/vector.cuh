@@ -48,12 +48,16 @@ __device__ inline Vector<T> load(const T* from) {
 }
 
 template <class T>
-__device__ inline void store(T* to, const Vector<T>& v) {
+__device__ inline uint4 packed(const Vector<T>& v) {
   uint4 raw;
   T* values = reinterpret_cast<T*>(&raw);
 #pragma unroll
   for (int i = 0; i < Vector<T>::size; ++i) values[i] = from_float<T>(v.value[i]);
-  store_packed(to, raw);
+  return raw;
+}
+template <class T>
+__device__ inline void store(T* to, const Vector<T>& v) {
+  store_packed(to, packed(v));
 }
 
 }  // namespace df::cuda

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/autocast.hpp"
 #include "models/ops.hpp"
 #include "models/shared_weights.hpp"
 
@@ -15,8 +16,7 @@ namespace {
 
 // Memory tokens of each of `images` images: [images, ...].
 Tensor memory_of(const Tensor& parameter, const ImageRows& rows, int64_t images) {
-  const Tensor own = rows.of(parameter);
-  return own.defined() ? own.unflatten(1, parameter.sizes()) : parameter.expand({images, -1, -1, -1, -1});
+  return rows.of(parameter, images).unflatten(1, parameter.sizes());
 }
 
 }  // namespace
@@ -41,12 +41,22 @@ Tensor ResnetBlock::operator()(const Tensor& x, const ImageRows& rows) const {
     const Tensor h = norm1_->film_silu((*proj1_)(x), rows.of(mlp_->weight()), {});
     return norm2_->film_silu((*proj2_)(h), {}, res_conv_ ? (*res_conv_)(x) : x);
   }
+  const auto [first, kept] = proj1_->without_bias_and_images(x);
+  return after(first, res_conv_ ? res_conv_->without_bias(kept) : kept, rows);
+}
+
+Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& more, const ImageRows& rows) const {
+  if (ops::fused(x.device()) && res_conv_)
+    if (const auto both = proj1_->twice(*res_conv_, x, more)) return after(both->first, both->second, rows);
+  return (*this)(ops::concatenate(x, more), rows);
+}
+
+Tensor ResnetBlock::after(const Tensor& first, const Tensor& residual, const ImageRows& rows) const {
   const auto vectors = [&](const GroupNorm& norm, const Tensor& x_bias, const Tensor& residual_bias) {
     return ops::NormVectors{rows.of(norm.weight()), rows.of(norm.bias()), x_bias, residual_bias};
   };
-  const Tensor h =
-      ops::group_norm(proj1_->without_bias(x), vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, Activation::silu, {});
-  const Tensor residual = res_conv_ ? res_conv_->without_bias(x) : x, residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
+  const Tensor h = ops::group_norm(first, vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, Activation::silu, {});
+  const Tensor residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
   return ops::group_norm(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
                          Activation::silu, residual);
 }
@@ -61,9 +71,13 @@ LinearAttention::LinearAttention(int64_t channels, int64_t heads, at::Generator 
   out_norm_ = add<RmsNorm>(*out, "1", channels);
 }
 
+void LinearAttention::vectors(std::vector<Tensor>& all) const {
+  all.insert(all.end(), {mem_kv_, norm_->g(), to_out_->bias(), out_norm_->g()});
+}
+
 Tensor LinearAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}));
-  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, memory_of(mem_kv_, rows, x.size(0)), heads_)), x);
+  const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}, rows));
+  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, memory_of(mem_kv_, rows, x.size(0)), heads_)), rows, x);
 }
 
 FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) {
@@ -74,8 +88,10 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
   to_out_ = add<Conv2d>(*this, "to_out", hidden, channels, 1, true, generator);
 }
 
+void FullAttention::vectors(std::vector<Tensor>& all) const { all.insert(all.end(), {mem_kv_, norm_->g(), to_out_->bias()}); }
+
 Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}})), memory_of(mem_kv_, rows, x.size(0))), rows, x);
+  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}}, rows)), memory_of(mem_kv_, rows, x.size(0))), rows, x);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,
@@ -127,9 +143,15 @@ Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator gene
 }
 
 Tensor Decoder::operator()(const Tensor& z) const {
-  Tensor h = (*conv2_)(at::relu((*conv1_)(z)));
-  h = at::relu(h + (shortcut_ ? (*shortcut_)(z) : z));
-  return (*out_)(h);
+  if (!ops::fused(z.device()) || !shortcut_) {
+    const Tensor h = (*conv2_)(at::relu((*conv1_)(z)));
+    return (*out_)(at::relu(h + (shortcut_ ? (*shortcut_)(z) : z)));
+  }
+  // Channels beyond those that there are stay zeros until the end.
+  const Tensor latent = z.to(Autocast::type(z.device().type(), z.scalar_type()));
+  const Tensor h = conv2_->padded(at::relu(conv1_->padded(latent)));
+  const Tensor x = out_->padded(at::relu(h + shortcut_->padded(latent)));
+  return x.narrow(1, 0, out_->bias().size(0)) + out_->bias().to(x.scalar_type()).view({1, -1, 1, 1});
 }
 
 }  // namespace df::layers

@@ -22,8 +22,13 @@ class ResnetBlock : public Module {
   // rows: with kernels those of the modulated norm (gain for its weight, shift for its bias) and of vectors(); else the modulation, as that
   // of its weight.
   Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  // Of x and `more` beside each other in their channels.
+  Tensor operator()(const Tensor& x, const Tensor& more, const ImageRows& rows) const;
 
  private:
+  // With kernels: what comes after proj1, whose output this is without the bias; and the residual, if a convolution then without its bias.
+  Tensor after(const Tensor& first, const Tensor& residual, const ImageRows& rows) const;
+
   std::shared_ptr<Linear> mlp_;
   std::shared_ptr<Conv2d> proj1_, proj2_, res_conv_;  // res_conv_ only where in != out
   std::shared_ptr<GroupNorm> norm1_, norm2_;
@@ -42,7 +47,7 @@ class PixelAttention : public Module {
 class LinearAttention : public PixelAttention {
  public:
   LinearAttention(int64_t channels, int64_t heads, at::Generator generator);
-  void vectors(std::vector<Tensor>& all) const override { all.push_back(mem_kv_); }
+  void vectors(std::vector<Tensor>& all) const override;
   Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:
@@ -55,7 +60,7 @@ class LinearAttention : public PixelAttention {
 class FullAttention : public PixelAttention {
  public:
   FullAttention(int64_t channels, int64_t heads, at::Generator generator);
-  void vectors(std::vector<Tensor>& all) const override { all.insert(all.end(), {mem_kv_, to_out_->bias()}); }
+  void vectors(std::vector<Tensor>& all) const override;
   Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
 
  private:

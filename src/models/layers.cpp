@@ -19,6 +19,11 @@ Tensor ImageRows::of(const Tensor& parameter) const {
   return found == rows_.end() ? Tensor() : found->second;
 }
 
+Tensor ImageRows::of(const Tensor& parameter, int64_t images) const {
+  const Tensor own = of(parameter);
+  return own.defined() || !parameter.defined() ? own : parameter.flatten().expand({images, -1});
+}
+
 void ImageRows::add(const std::vector<Tensor>& parameters, const Tensor& all) {
   std::vector<int64_t> sizes;
   for (const Tensor& parameter : parameters) sizes.push_back(parameter.numel());
@@ -66,6 +71,19 @@ Unbiased Convolution::unbiased(const Tensor& x) const {
 
 Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return convolution(x, weight(), bias, 1, padding_); }
 
+std::pair<Tensor, Tensor> Conv2d::without_bias_and_images(const Tensor& x) const { return convolution_and_images(x, weight(), padding_); }
+
+std::optional<std::pair<Tensor, Tensor>> Conv2d::twice(const Conv2d& other, const Tensor& x, const Tensor& more) const {
+  return convolve_twice(x, more, weight(), other.weight());
+}
+
+Tensor Conv2d::padded(const Tensor& x) const { return padded_convolution(x, weight(), padding_); }
+
+Tensor Conv2d::of_both(const Tensor& x, const Tensor& more, const ImageRows& rows) const {
+  const Tensor own = rows.of(bias());
+  return own.defined() ? ops::add_bias(convolution_of_both(x, more, weight(), padding_), own, {}) : (*this)(at::cat({x, more}, 1));
+}
+
 GroupNorm::GroupNorm(int64_t channels) {
   weight_ = register_parameter("weight", at::ones({channels}));
   bias_ = register_parameter("bias", at::zeros({channels}));
@@ -83,7 +101,10 @@ Tensor GroupNorm::film_silu(const Tensor& x, const Tensor& modulation, const Ten
 
 RmsNorm::RmsNorm(int64_t channels) { g_ = register_parameter("g", at::ones({1, channels, 1, 1})); }
 
-Tensor RmsNorm::operator()(const Unbiased& x, const Tensor& residual) const { return ops::rms_norm(x.x, x.bias, g_, residual); }
+Tensor RmsNorm::operator()(const Unbiased& x, const ImageRows& rows, const Tensor& residual) const {
+  const int64_t images = x.x.size(0);
+  return ops::rms_norm(x.x, rows.of(x.bias, images), rows.of(g_, images), residual);
+}
 
 SinusoidalEmbedding::SinusoidalEmbedding(int64_t dim) {
   const double step = std::log(10000.0) / static_cast<double>(dim / 2 - 1);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -40,6 +41,8 @@ class ImageRows {
   void add(const std::vector<Tensor>& parameters, const Tensor& all);
   // [N, n] for a parameter of n numbers; undefined where there are no rows of it.
   Tensor of(const Tensor& parameter) const;
+  // The same, with the parameter for each of the images where there are no rows of it; undefined like the parameter.
+  Tensor of(const Tensor& parameter, int64_t images) const;
 
  private:
   std::unordered_map<const at::TensorImpl*, Tensor> rows_;
@@ -91,6 +94,14 @@ class Conv2d : public Convolution {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator)
       : Convolution({out, in, kernel, kernel}, bias, std::move(generator)), padding_(kernel / 2) {}
+  // Without the bias; and x for another use, whose gradient is added as that of the convolution arises.
+  std::pair<Tensor, Tensor> without_bias_and_images(const Tensor& x) const;
+  // This and another one of `x` and `more` beside each other in their channels, without biases; nothing where kernels want them joined.
+  std::optional<std::pair<Tensor, Tensor>> twice(const Conv2d& other, const Tensor& x, const Tensor& more) const;
+  // Without the bias, where weights are shared with zeros for further channels (models/shared_weights.hpp).
+  Tensor padded(const Tensor& x) const;
+  // Of x and `more` beside each other in their channels, of which those beyond `in` do not count; with the rows of the bias.
+  Tensor of_both(const Tensor& x, const Tensor& more, const ImageRows& rows) const;
 
  private:
   Tensor convolve(const Tensor& x, const Tensor& bias) const override;
@@ -114,7 +125,9 @@ class GroupNorm : public Module {
 class RmsNorm : public Module {
  public:
   explicit RmsNorm(int64_t channels);
-  Tensor operator()(const Unbiased& x, const Tensor& residual = {}) const;  // [N, C, H, W], plus the residual where there is one
+  // [N, C, H, W], with the rows of its parameter and of the bias where there are any, plus the residual where there is one.
+  Tensor operator()(const Unbiased& x, const ImageRows& rows, const Tensor& residual = {}) const;
+  const Tensor& g() const { return g_; }
 
  private:
   Tensor g_;

@@ -23,7 +23,6 @@ using Optional = std::optional<Tensor>;
 Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : std::nullopt; }
 Tensor or_none(const Optional& x) { return x ? *x : Tensor(); }
 Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-Tensor vector(const Tensor& x) { return x.defined() ? x.to(at::kFloat).flatten() : x; }
 // [N, C] with rows that may be strided.
 Optional image_vector(const Tensor& x) {
   if (!x.defined()) return std::nullopt;
@@ -139,10 +138,10 @@ struct Fork : Function<Fork> {
 };
 
 struct RmsNorm : Function<RmsNorm> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Tensor& g, const Optional& residual) {
-    context->save_for_backward({x, or_none(x_bias), g});
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Optional& g, const Optional& residual) {
+    context->save_for_backward({x, or_none(x_bias), *g});
     context->saved_data["residual"] = residual.has_value();
-    return fused_kernels(x.device())->rms_norm({x, or_none(x_bias), g, or_none(residual)});
+    return fused_kernels(x.device())->rms_norm({x, or_none(x_bias), *g, or_none(residual)});
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
@@ -240,7 +239,7 @@ std::pair<Tensor, Tensor> fork(const Tensor& x) {
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
-  return RmsNorm::apply(channels_last(x), optional(vector(x_bias)), vector(g), optional(rest));
+  return RmsNorm::apply(channels_last(x), image_vector(x_bias), image_vector(g), optional(rest));
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {

@@ -38,7 +38,8 @@ Tensor concatenate(const Tensor& a, const Tensor& b);
 // x for two uses, of which the second is to be concatenated: the gradients of both are added where they lie.
 std::pair<Tensor, Tensor> fork(const Tensor& x);
 
-// (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], g [1, C, 1, 1].
+// (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], vectors [N, C], of whose gradients each image
+// gives its own.
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
 
 // Queries normalised over channels, keys over pixels and memory tokens (Shen et al. 2021), scale c^-1/2.

@@ -12,9 +12,7 @@ namespace df::ops {
 
 namespace {
 
-// [C] to broadcast over [N, C, H, W].
-Tensor per_channel(const Tensor& x) { return x.view({1, -1, 1, 1}); }
-// The same of [N, C].
+// [N, C] to broadcast over [N, C, H, W].
 Tensor per_image(const Tensor& x) { return x.unsqueeze(-1).unsqueeze(-1); }
 
 // Of a GRU cell, r, u and n beside each other in dimension 1 of what it gets from its input and from its state.
@@ -51,9 +49,9 @@ Tensor upsample(const Tensor& x) { return at::upsample_nearest2d(x, at::IntArray
 Tensor concatenate(const Tensor& a, const Tensor& b) { return at::cat({a, b}, 1); }
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
-  const Tensor shifted = x_bias.defined() ? x + per_channel(x_bias) : x;
+  const Tensor shifted = x_bias.defined() ? x + per_image(x_bias) : x;
   const Tensor norm = at::linalg_vector_norm(shifted, 2, at::IntArrayRef{1}, true).clamp_min(1e-12);  // [N, 1, H, W]
-  const Tensor y = shifted / norm * (g * std::sqrt(static_cast<double>(x.size(1))));
+  const Tensor y = shifted / norm * per_image(g * std::sqrt(static_cast<double>(x.size(1))));
   return residual.defined() ? y + residual : y;
 }
 

@@ -7,11 +7,13 @@
 #include <torch/custom_class.h>
 
 #include <map>
-#include <tuple>
+#include <optional>
 #include <utility>
 
 #include "core/autocast.hpp"
 #include "core/side_stream.hpp"
+#include "models/convolution.hpp"
+#include "models/ops.hpp"
 
 namespace df::layers {
 
@@ -25,59 +27,93 @@ namespace {
 bool channels_last(const Tensor& weight) { return !weight.is_contiguous(); }
 Tensor as_it_lies(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(1, -1) : x; }
 Tensor as_weight(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(-1, 1) : x; }
+// Of a gradient the part that the weight has channels for.
+Tensor without_padding(const Tensor& dw, const Tensor& weight) {
+  return dw.numel() > weight.numel() ? dw.narrow(0, 0, weight.size(0)).narrow(1, 0, weight.size(1)) : dw;
+}
 
 }  // namespace
 
 // What tokens leave of each weight.
 class WeightGradients : public torch::CustomClassHolder {
  public:
-  explicit WeightGradients(const std::vector<Tensor>& weights) : side_(weights.front().device()), left_(weights.size()) {
-    for (const Tensor& weight : weights) weights_.push_back(weight.detach());
+  explicit WeightGradients(const std::vector<Tensor>& weights) : side_(weights.front().device()), places_(weights.size()) {
+    for (size_t i = 0; i < weights.size(); ++i) places_[i].weight = weights[i].detach();
   }
 
-  void leave(size_t place, const std::function<Tensor()>& gradient, std::vector<Tensor> reads) {
-    const Tensor& weight = weights_[place];
-    const auto flat = [&] { return as_it_lies(gradient().reshape(weight.sizes()), weight).reshape(-1); };
-    left_[place].push_back(side_.run(flat, std::move(reads)));
+  // w: the weight as it has been applied, perhaps seen with other sizes, or with more channels than it has.
+  void leave(size_t i, const Tensor& dy, const ImagePair& x, const Tensor& w, ops::ConvolutionStep step) {
+    Place& place = places_[i];
+    if (ops::adds_weights(dy, x, w, step)) {
+      place.to_add.dy.push_back(dy);
+      place.to_add.x.push_back(x);
+      if (place.to_add.dy.size() == ops::most_batches) add(place);
+      return;
+    }
+    const auto flat = [&] {
+      const Tensor dw = without_padding(ops::convolution_weight(dy, x, w, step), place.weight);
+      return as_it_lies(dw.reshape(place.weight.sizes()), place.weight).reshape(-1);
+    };
+    place.left.push_back(side_.run(flat, {x.first, x.second, dy}));
   }
 
   // Of each weight the sum over tokens in float32; undefined where no token left any. Those that as many tokens left share their kernels.
   variable_list sums() {
+    for (Place& place : places_) add(place);
     side_.join();
     std::map<size_t, std::vector<size_t>> by_tokens;
-    for (size_t i = 0; i < left_.size(); ++i) by_tokens[left_[i].size()].push_back(i);
-    variable_list all(left_.size());
+    for (size_t i = 0; i < places_.size(); ++i) by_tokens[places_[i].left.size()].push_back(i);
+    variable_list all(places_.size());
     for (const auto& [tokens, places] : by_tokens) {
       if (tokens == 0) continue;
       std::vector<Tensor> parts;
       std::vector<int64_t> lengths;
-      for (const size_t place : places) lengths.push_back(weights_[place].numel());
+      for (const size_t i : places) lengths.push_back(places_[i].weight.numel());
       for (size_t t = 0; t < tokens; ++t)
-        for (const size_t place : places) parts.push_back(left_[place][t]);
+        for (const size_t i : places) parts.push_back(places_[i].left[t]);
       const Tensor sum = at::cat(parts).view({static_cast<int64_t>(tokens), -1}).sum(0, /*keepdim=*/false, at::kFloat);
       const auto sums = sum.split_with_sizes(lengths);
       for (size_t i = 0; i < places.size(); ++i) {
-        const Tensor& weight = weights_[places[i]];
+        const Tensor& weight = places_[places[i]].weight;
         all[places[i]] = as_weight(sums[i].view(as_it_lies(weight, weight).sizes()), weight);
       }
     }
-    for (auto& of_weight : left_) of_weight.clear();
+    for (size_t i = 0; i < places_.size(); ++i) {
+      if (places_[i].sum.defined()) {
+        const Tensor sum = without_padding(places_[i].sum, places_[i].weight);
+        all[i] = all[i].defined() ? all[i] + sum : sum;
+      }
+      Place emptied;
+      emptied.weight = places_[i].weight;
+      places_[i] = std::move(emptied);
+    }
     return all;
   }
 
  private:
+  struct Place {
+    Tensor weight;
+    std::vector<Tensor> left;   // flat, as the weight lies, a token each
+    ConvolutionBatches to_add;  // tokens whose gradients are still to be added
+    Tensor sum;                 // of those that are; undefined where there are none
+  };
+
+  void add(Place& place) {
+    if (place.to_add.dy.empty()) return;
+    std::vector<Tensor> reads = place.to_add.dy;
+    for (const ImagePair& x : place.to_add.x) reads.insert(reads.end(), {x.first, x.second});
+    if (place.sum.defined()) reads.push_back(place.sum);
+    place.sum = side_.run([&] { return ops::add_weights(place.to_add, place.weight.size(2), place.sum); }, std::move(reads));
+    place.to_add = {};
+  }
+
   SideStream side_;
-  std::vector<Tensor> weights_;
-  std::vector<std::vector<Tensor>> left_;
+  std::vector<Place> places_;
 };
 
 namespace {
 
 using Gradients = c10::intrusive_ptr<WeightGradients>;
-
-Gradients gradients_of(const AutogradContext* context) {
-  return c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at("gradients").toCapsule());
-}
 
 // Weights for all tokens. Its backward pass comes after that of every convolution with one of them.
 struct Share : Function<Share> {
@@ -89,7 +125,7 @@ struct Share : Function<Share> {
     return cast;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
-    variable_list all = gradients_of(context)->sums();
+    variable_list all = c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at("gradients").toCapsule())->sums();
     for (size_t i = 0; i < all.size(); ++i)  // of uses by other operators
       if (upstream[i].defined()) all[i] = all[i].defined() ? all[i] + upstream[i] : upstream[i].to(at::kFloat);
     all.insert(all.begin(), 2, Tensor());  // nothing for `gradients` and `type`
@@ -97,32 +133,82 @@ struct Share : Function<Share> {
   }
 };
 
+// What a convolution leaves for its backward pass, in the saved data of its function.
+struct Convolved {
+  ops::ConvolutionStep step;
+  Gradients gradients;
+  size_t place;
+  void save(AutogradContext* context, const std::string& name) const {
+    context->saved_data[name + "gradients"] = at::IValue::make_capsule(gradients);
+    context->saved_data[name + "place"] = static_cast<int64_t>(place);
+    context->saved_data[name + "stride"] = step.stride;
+    context->saved_data[name + "padding"] = step.padding;
+  }
+  static Convolved of(const AutogradContext* context, const std::string& name) {
+    const auto number = [&](const char* what) { return context->saved_data.at(name + what).toInt(); };
+    return {{number("stride"), number("padding")},
+            c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at(name + "gradients").toCapsule()),
+            static_cast<size_t>(number("place"))};
+  }
+  void leave(const Tensor& dy, const ImagePair& x, const Tensor& w) const { gradients->leave(place, dy, x, w, step); }
+};
+
+// w: `weight` as it is applied, with zeros for further channels or as it is. Results: the convolution, and x where it is kept.
 struct Convolve : Function<Convolve> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Gradients& gradients, int64_t place,
-                        int64_t stride, int64_t padding) {
-    context->save_for_backward({x, weight});
-    context->saved_data["gradients"] = at::IValue::make_capsule(gradients);
-    context->saved_data["place"] = place;
-    context->saved_data["stride"] = stride;
-    context->saved_data["padding"] = padding;
-    return at::conv2d(x, weight, {}, stride, padding);
+  static variable_list forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& more, const Tensor& weight,
+                               const Tensor& w, const Convolved& how, bool keep) {
+    const Tensor images = ops::joined({x, more ? *more : Tensor()});
+    context->save_for_backward({images, w});
+    how.save(context, "");
+    context->saved_data["channels"] = x.size(1);
+    context->saved_data["more"] = more.has_value();
+    context->set_materialize_grads(false);
+    variable_list results = {ops::convolution({images, {}}, w, how.step)};
+    if (keep) results.push_back(x.detach());
+    return results;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], dy = upstream[0];
-    const int64_t stride = context->saved_data["stride"].toInt(), padding = context->saved_data["padding"].toInt();
-    const auto gradient = [=](bool of_x) {
-      const auto both = at::convolution_backward(dy, x, weight, at::OptionalIntArrayRef(), at::IntArrayRef{stride, stride},
-                                                 at::IntArrayRef{padding, padding}, at::IntArrayRef{1, 1}, false, at::IntArrayRef{0, 0}, 1,
-                                                 {of_x, !of_x, false});
-      return of_x ? std::get<0>(both) : std::get<1>(both);
-    };
-    // First what may take its time, so that it starts as soon as the other.
-    if (context->needs_input_grad(1))
-      gradients_of(context)->leave(static_cast<size_t>(context->saved_data["place"].toInt()), [&] { return gradient(false); }, {x, dy});
+    const Tensor &images = saved[0], &w = saved[1], &dy = upstream[0], kept = upstream.size() > 1 ? upstream[1] : Tensor();
+    const Convolved how = Convolved::of(context, "");
+    const int64_t channels = context->saved_data["channels"].toInt();
+    const bool more = context->saved_data["more"].toBool();
     variable_list result(6);
-    if (context->needs_input_grad(0)) result[0] = gradient(true);
+    if (!dy.defined()) {
+      result[0] = kept;
+      return result;
+    }
+    // First what may take its time, so that it starts as soon as the other. Inputs are counted without what is not there.
+    if (context->needs_input_grad(more ? 2 : 1)) how.leave(dy, {images, {}}, w);
+    const bool of_more = more && context->needs_input_grad(1);
+    if (!of_more && !context->needs_input_grad(0)) return result;
+    const auto dx = ops::convolution_backward(dy, {images, {}}, w, how.step, channels, of_more ? images.size(1) - channels : 0, {kept, {}});
+    result[0] = dx.first;
+    if (of_more) result[1] = dx.second;
     return result;
+  }
+};
+
+// Two convolutions of the same two images.
+struct ConvolveTwice : Function<ConvolveTwice> {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& more, const Tensor& weight, const Tensor& other,
+                               const Convolved& how, const Convolved& other_how) {
+    context->save_for_backward({x, more, weight.detach(), other.detach()});
+    how.save(context, "");
+    other_how.save(context, "other ");
+    return {ops::convolution({x, more}, weight, how.step), ops::convolution({x, more}, other, other_how.step)};
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& upstream) {
+    const auto saved = context->get_saved_variables();
+    const ImagePair x{saved[0], saved[1]};
+    const Tensor &w = saved[2], &other = saved[3], &dy = upstream[0], &other_dy = upstream[1];
+    const auto how = Convolved::of(context, ""), other_how = Convolved::of(context, "other ");
+    if (context->needs_input_grad(2)) how.leave(dy, x, w);
+    if (context->needs_input_grad(3)) other_how.leave(other_dy, x, other);
+    const int64_t first = x.first.size(1), second = x.second.size(1);
+    const auto part = ops::convolution_backward(other_dy, x, other, other_how.step, first, second, {});
+    const auto dx = ops::convolution_backward(dy, x, w, how.step, first, second, part);
+    return {dx.first, dx.second, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -139,15 +225,101 @@ SharedWeights::SharedWeights(const std::vector<Tensor>& weights) : outer_(std::e
 
 SharedWeights::~SharedWeights() { current_ = outer_; }
 
+// Of a weight that is shared now.
+class ConvolutionUse {
+ public:
+  static std::optional<ConvolutionUse> of(const Tensor& weight) {
+    const SharedWeights* shared = SharedWeights::current_;
+    if (!shared) return {};
+    const auto found = shared->place_.find(weight.unsafeGetTensorImpl());
+    if (found == shared->place_.end()) return {};
+    return ConvolutionUse(*shared, found->second);
+  }
+  const Tensor& weight() const { return shared_.cast_[place_]; }
+  // weight: as it was cast, perhaps with other sizes. out: the channels of the result, at least those of the weight.
+  variable_list operator()(const Tensor& x, const std::optional<Tensor>& more, const Tensor& weight, int64_t out, ops::ConvolutionStep step,
+                           bool keep) const {
+    const auto type = weight.scalar_type();
+    const int64_t in = x.size(1) + (more ? more->size(1) : 0);
+    const Tensor w = in > weight.size(1) || out > weight.size(0) ? padded(out, in) : weight;
+    return Convolve::apply(x.to(type), more ? std::optional(more->to(type)) : more, weight, w.detach(), how(step), keep);
+  }
+  Convolved how(ops::ConvolutionStep step) const { return {step, shared_.gradients_, place_}; }
+
+ private:
+  ConvolutionUse(const SharedWeights& shared, size_t place) : shared_(shared), place_(place) {}
+  const Tensor& padded(int64_t out, int64_t in) const {
+    Tensor& w = shared_.padded_[place_];
+    if (!w.defined()) {
+      const at::NoGradGuard no_grad;
+      const Tensor weight = shared_.cast_[place_].detach();
+      w = at::constant_pad_nd(weight, {0, 0, 0, 0, 0, in - weight.size(1), 0, out - weight.size(0)})
+              .contiguous(weight.suggest_memory_format());
+    }
+    return w;
+  }
+
+  const SharedWeights& shared_;
+  size_t place_;
+};
+
+namespace {
+
+// Whether nobody wants gradients, of what runs in the type of autocast.
+bool plainly(const Tensor& x) { return !at::GradMode::is_enabled() && at::autocast::is_autocast_enabled(x.device().type()); }
+Tensor cast(const Tensor& weight) {
+  const auto device = weight.device().type();
+  return at::autocast::cached_cast(Autocast::type(device, weight.scalar_type()), weight, device);
+}
+
+// With the weight alone, which nobody shares.
+Tensor plain_convolution(const Tensor& x, const Tensor& weight, ops::ConvolutionStep step) {
+  if (!plainly(x)) return at::conv2d(x, weight, {}, step.stride, step.padding);
+  const Tensor w = cast(weight);
+  return ops::convolution({x.to(w.scalar_type()), {}}, w, step);
+}
+
+}  // namespace
+
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t stride, int64_t padding, at::IntArrayRef sizes) {
   const auto seen = [&](const Tensor& w) { return sizes.empty() ? w : w.view(sizes); };
-  if (const SharedWeights* shared = SharedWeights::current_)
-    if (const auto found = shared->place_.find(weight.unsafeGetTensorImpl()); found != shared->place_.end()) {
-      const Tensor w = seen(shared->cast_[found->second]);
-      if (bias.defined()) return at::conv2d(x, w, bias, stride, padding);
-      return Convolve::apply(x.to(w.scalar_type()), w, shared->gradients_, static_cast<int64_t>(found->second), stride, padding);
-    }
+  if (const auto use = ConvolutionUse::of(weight)) {
+    const Tensor w = seen(use->weight());
+    return bias.defined() ? at::conv2d(x, w, bias, stride, padding) : (*use)(x, {}, w, w.size(0), {stride, padding}, false)[0];
+  }
+  if (!bias.defined() && sizes.empty()) return plain_convolution(x, weight, {stride, padding});
   return at::conv2d(x, seen(weight), bias, stride, padding);
+}
+
+std::pair<Tensor, Tensor> convolution_and_images(const Tensor& x, const Tensor& weight, int64_t padding) {
+  const auto use = ConvolutionUse::of(weight);
+  if (!use) return {plain_convolution(x, weight, {1, padding}), x};
+  const auto both = (*use)(x, {}, use->weight(), weight.size(0), {1, padding}, true);
+  return {both[0], both[1]};
+}
+
+std::optional<std::pair<Tensor, Tensor>> convolve_twice(const Tensor& x, const Tensor& more, const Tensor& weight, const Tensor& other) {
+  const auto use = ConvolutionUse::of(weight), other_use = ConvolutionUse::of(other);
+  if (!(use && other_use) && !plainly(x)) return {};
+  const Tensor w = use ? use->weight() : cast(weight), v = other_use ? other_use->weight() : cast(other);
+  const auto type = w.scalar_type();
+  const ImagePair images{x.to(type), more.to(type)};
+  const ops::ConvolutionStep step{1, w.size(2) / 2}, other_step{1, v.size(2) / 2};
+  if (!ops::takes_pair(images, w, step) || !ops::takes_pair(images, v, other_step)) return {};
+  if (!use) return std::pair(ops::convolution(images, w, step), ops::convolution(images, v, other_step));
+  const auto both = ConvolveTwice::apply(images.first, images.second, w, v, use->how(step), other_use->how(other_step));
+  return std::pair(both[0], both[1]);
+}
+
+Tensor padded_convolution(const Tensor& x, const Tensor& weight, int64_t padding) {
+  const auto use = ConvolutionUse::of(weight);
+  if (!use) return plain_convolution(x, weight, {1, padding});
+  return (*use)(x, {}, use->weight(), (weight.size(0) + 15) / 16 * 16, {1, padding}, false)[0];
+}
+
+Tensor convolution_of_both(const Tensor& x, const Tensor& more, const Tensor& weight, int64_t padding) {
+  if (const auto use = ConvolutionUse::of(weight)) return (*use)(x, more, use->weight(), weight.size(0), {1, padding}, false)[0];
+  return plain_convolution(at::cat({x, more.narrow(1, 0, weight.size(1) - x.size(1))}, 1), weight, {1, padding});
 }
 
 }  // namespace df::layers

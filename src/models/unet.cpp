@@ -89,13 +89,6 @@ std::vector<Tensor> Unet::vectors() const {
   return all;
 }
 
-std::vector<Tensor> Unet::convolution_weights() const {
-  std::vector<Tensor> all;
-  for (const auto& parameter : named_parameters())
-    if (parameter.key().ends_with("weight") && parameter.value().dim() == 4) all.push_back(parameter.value());
-  return all;
-}
-
 std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
   Tensor embedding = (*time_mlp_)(k);
   if (condition_mlp_) embedding = at::cat({embedding, (*condition_mlp_)(c)}, -1);
@@ -152,7 +145,7 @@ Tensor Unet::Level::resize(const Tensor& x, const ImageRows& rows) const {
 
 Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const {
   const ImageRows by = by_parameter(rows);
-  Tensor h = (*init_conv_)(at::cat({z, x}, 1), by);
+  Tensor h = init_conv_->of_both(z, x, by);
   std::vector<Tensor> skips;
   const auto keep = [&skips](const Tensor& image) {
     const auto [now, later] = ops::fork(image);
@@ -173,13 +166,13 @@ Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tens
   h = (*mid_block2_)(h, by);
   for (const Level& level : ups_) {
     for (const auto& block : level.blocks) {
-      h = (*block)(ops::concatenate(h, skips.back()), by);
+      h = (*block)(h, skips.back(), by);
       skips.pop_back();
     }
     if (level.attention) h = (*level.attention)(h, by);
     h = level.resize(h, by);
   }
-  h = (*final_conv_)((*final_res_block_)(ops::concatenate(h, skips.back()), by), by);
+  h = (*final_conv_)((*final_res_block_)(h, skips.back(), by), by);
   return gru_ ? (*gru_)(h, z) : h;
 }
 

@@ -20,8 +20,6 @@ class Unet : public Module {
   std::vector<Tensor> rows(const Tensor& k, const Tensor& c) const;
   // x [N, C, H, W], z [N, latent, H, W], `rows` of these images -> the next z.
   Tensor operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const;
-  // Those of all its convolutions, [out, in, h, w].
-  std::vector<Tensor> convolution_weights() const;
 
  private:
   struct Level {

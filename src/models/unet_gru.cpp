@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/autocast.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
@@ -83,14 +84,15 @@ class UnetGru final : public CausalModel {
     const int64_t tokens = x.size(1);
     check_inputs({x.size(0), tokens}, x, k, c, z);
     const auto split = [&](const Tensor& flat) { return flat.unflatten(0, {-1, tokens}).unbind(1); };
-    const auto patches = split(to_patches(x.flatten(0, 1)));
+    const bool fused = ops::fused(device());
+    const auto patches = split(fused ? whole_vectors(to_patches(x.flatten(0, 1))) : to_patches(x.flatten(0, 1)));
     std::vector<std::vector<Tensor>> rows(static_cast<size_t>(tokens));
     for (const Tensor& of_all : unet_->rows(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
       const auto by_token = split(of_all);
       for (size_t t = 0; t < rows.size(); ++t) rows[t].push_back(by_token[t]);
     }
     std::optional<layers::SharedWeights> shared;
-    if (ops::fused(device()) && at::GradMode::is_enabled() && !recompute()) shared.emplace(unet_->convolution_weights());
+    if (fused && at::GradMode::is_enabled() && !recompute()) shared.emplace(convolution_weights());
     std::vector<Tensor> latents;
     Tensor latent = arrange(z);
     const TokenRunner run(*unet_, recompute());
@@ -114,8 +116,20 @@ class UnetGru final : public CausalModel {
   int64_t condition_dim() const override { return condition_dim_; }
 
  private:
+  std::vector<Tensor> convolution_weights() const {
+    std::vector<Tensor> all;
+    for (const auto& parameter : named_parameters())
+      if (parameter.key().ends_with("weight") && parameter.value().dim() == 4) all.push_back(parameter.value());
+    return all;
+  }
   // Fused kernels want channels innermost, and from there on the whole network keeps them so.
   static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
+  // Kernels want channels by eights: with zeros for what is missing, in the type that convolutions compute in.
+  static Tensor whole_vectors(const Tensor& x) {
+    const Tensor cast = x.to(Autocast::type(x.device().type(), x.scalar_type()));
+    const int64_t missing = (8 - x.size(1) % 8) % 8;
+    return missing > 0 ? arrange(at::constant_pad_nd(cast, {0, 0, 0, 0, 0, missing})) : cast;
+  }
   Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }
   Tensor to_pixels(const Tensor& x) const { return patch_ > 1 ? at::pixel_shuffle(x, patch_) : x; }
 

@@ -204,18 +204,43 @@ TEST_F(Kernels, Fork) {
 }
 
 TEST_F(Kernels, RmsNorm) {
-  for (const int64_t channels : {16, 48, 96, 192, 384, 512})
+  struct Case {
+    int64_t n, c, h, w;
+  };
+  for (const Case& c :
+       {Case{32, 48, 64, 64}, Case{1, 48, 64, 64}, Case{3, 96, 5, 7}, Case{32, 192, 16, 16}, Case{256, 384, 8, 8}, Case{2, 16, 1, 1},
+        Case{5, 8, 31, 33}, Case{300, 32, 9, 15}, Case{130, 64, 33, 1}, Case{1, 512, 7, 40}, Case{3, 768, 6, 6}, Case{2, 1024, 24, 24}})
     for (const bool extras : {false, true})
       for (const auto type : {at::kFloat, at::kBFloat16}) {
-        SCOPED_TRACE(::testing::Message() << "C " << channels << " " << toString(type));
+        SCOPED_TRACE(::testing::Message() << "N " << c.n << " C " << c.c << " H " << c.h << " W " << c.w << " " << toString(type));
         Arguments images(extras ? 2 : 1);
-        for (Tensor& image : images) image = normal({3, channels, 5, 7});
+        for (Tensor& image : images) image = normal({c.n, c.c, c.h, c.w});
         const auto run = [&](auto f) {
           return [f, extras](const Arguments& a) { return extras ? f(a[0], a[2], a[3], a[1]) : f(a[0], a[1], a[2], Tensor()); };
         };
-        compare(run(ops::rms_norm), run(ops::plain::rms_norm), images,
-                {extras ? normal({channels}) : Tensor(), normal({1, channels, 1, 1})}, type, tolerance(type));
+        compare(run(ops::rms_norm), run(ops::plain::rms_norm), images, {extras ? normal({c.n, c.c}) : Tensor(), normal({c.n, c.c})}, type,
+                tolerance(type));
       }
+}
+
+// A bias that is a part of wider rows, and a gain that all images share.
+TEST_F(Kernels, RmsNormReadsStridedVectorsAndRepeats) {
+  for (const int64_t images : {1, 32, 100}) {
+    SCOPED_TRACE(::testing::Message() << images << " images");
+    const Tensor x = normal({images, 48, 31, 40}), sequence = normal({images, 3, 101}), shared = normal({48});
+    const auto gradients = [&](auto f) {
+      Arguments leaves = {x.detach().requires_grad_(), sequence.detach().requires_grad_(), shared.detach().requires_grad_()};
+      const Tensor y = f(leaves[0], leaves[1].select(1, 1).narrow(1, 5, 48), leaves[2].expand({images, 48}), Tensor());
+      auto all = torch::autograd::grad({y.sin().sum()}, leaves);
+      all.push_back(y);
+      return all;
+    };
+    const auto fast = gradients(ops::rms_norm), again = gradients(ops::rms_norm), plain = gradients(ops::plain::rms_norm);
+    for (size_t i = 0; i < fast.size(); ++i) {
+      EXPECT_TRUE(at::equal(fast[i], again[i])) << i << " does not repeat";
+      EXPECT_LT(relative_distance(fast[i], plain[i]), 2 * fp32_tolerance) << i;
+    }
+  }
 }
 
 TEST_F(Kernels, LinearAttention) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -40,6 +41,8 @@ Tensors gradients(const std::function<Tensor(const Tensors&)>& f, const Tensors&
   return all;
 }
 
+Tensor joined(const ImagePair& x) { return x.second.defined() ? at::cat({x.first, x.second}, 1) : x.first; }
+
 class PlainKernels : public FusedKernels {
  public:
   GroupNormOutput group_norm(const GroupNormInput& in) const override { return {norm({}, in), at::zeros({1})}; }
@@ -59,10 +62,33 @@ class PlainKernels : public FusedKernels {
     const Tensor parts = x.as_strided(x.sizes(), {height * width * row, 1, width * row, row});
     return more.defined() ? parts + more : parts.contiguous(at::MemoryFormat::ChannelsLast);
   }
-  Tensor rms_norm(const RmsNormInput& in) const override { return rms(in.x, in.x_bias, in.g, in.residual); }
+  Tensor rms_norm(const RmsNormInput& in) const override { return ops::plain::rms_norm(in.x, in.x_bias, in.g, in.residual); }
   RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
-    const auto d = gradients([](const Tensors& all) { return rms(all[0], all[1], all[2], {}); }, {in.x, in.x_bias, in.g}, dy);
+    const auto f = [](const Tensors& all) { return ops::plain::rms_norm(all[0], all[1], all[2], {}); };
+    const auto d = gradients(f, {in.x, in.x_bias, in.g}, dy);
     return {d[0], d[1], d[2]};
+  }
+  bool has_convolution(const ImagePair&, const Tensor&) const override { return true; }
+  Tensor convolution(const ImagePair& x, const Tensor& w) const override { return at::conv2d(joined(x), w, {}, 1, w.size(2) / 2); }
+  bool has_convolution_backward(const Tensor&, const Tensor&, int64_t, int64_t) const override { return true; }
+  ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const override {
+    const Tensor dx = at::conv_transpose2d(dy, w, {}, 1, w.size(2) / 2);
+    const auto part = [&](int64_t from, int64_t channels, const Tensor& also) {
+      const Tensor own = dx.narrow(1, from, channels).contiguous(at::MemoryFormat::ChannelsLast);
+      return also.defined() ? own + also : own;
+    };
+    return {part(0, first, more.first), second > 0 ? part(first, second, more.second) : Tensor()};
+  }
+  bool has_convolution_weights(const ImagePair&, const Tensor&, const Tensor&) const override { return true; }
+  Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const override {
+    Tensor sum = more;
+    for (size_t i = 0; i < batches.dy.size(); ++i) {
+      const Tensor x = joined(batches.x[i]), &dy = batches.dy[i];
+      const auto f = [&](const Tensors& w) { return at::conv2d(x, w[0], {}, 1, side / 2); };
+      const Tensor dw = gradients(f, {at::zeros({dy.size(1), x.size(1), side, side}, x.options())}, dy)[0];
+      sum = sum.defined() ? sum + dw : dw;
+    }
+    return sum;
   }
   LinearAttentionOutput linear_attention(const LinearAttentionInput&) const override { throw Error("bfloat16 only"); }
   LinearAttentionGradient linear_attention_backward(const LinearAttentionInput&, const LinearAttentionOutput&,
@@ -105,9 +131,6 @@ class PlainKernels : public FusedKernels {
   void token_layers(const TokenLayers& network) const override { ops::plain::token_layers(network); }
 
  private:
-  static Tensor rms(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
-    return ops::plain::rms_norm(x, x_bias, g.view({1, -1, 1, 1}), residual);
-  }
   // The input with the tensors of `all`, where there are any, in place of its own.
   static Tensor norm(const Tensors& all, const GroupNormInput& in) {
     const Tensor& x = all.empty() ? in.x : all[0];
@@ -194,6 +217,30 @@ TEST_F(FusedPath, ComputesWhatTheCpuDoes) {
       }
     }
     set_fused_kernels(at::kCPU, nullptr);
+  }
+}
+
+// With kernels and without: what a norm makes of an image, and the gradients of its vectors, are its own.
+TEST_F(FusedPath, NormsTakeVectorsByImage) {
+  const Tensor x = seeded_normal({3, 8, 2, 5}, 1), residual = seeded_normal({3, 8, 2, 5}, 2), dy = seeded_normal({3, 8, 2, 5}, 3);
+  const Tensor x_bias = seeded_normal({3, 8}, 4), g = seeded_normal({3, 8}, 5);
+  const auto run = [&](auto f, const Tensors& in, const Tensor& upstream) {
+    Tensors all = gradients(f, in, upstream);
+    all.push_back(f(in));
+    return all;
+  };
+  const auto norm = [](const Tensors& in) { return ops::rms_norm(in[0], in[1], in[2], in[3]); };
+  const auto by_hand = [](const Tensors& in) {  // of one image, without N
+    const Tensor v = in[0] + in[1].view({8, 1, 1});
+    return v / v.square().sum(0, true).sqrt() * std::sqrt(8.0) * in[2].view({8, 1, 1}) + in[3];
+  };
+  for (const bool fused : {false, true}) {
+    if (fused) use_kernels();
+    const Tensors found = run(norm, {x, x_bias, g, residual}, dy);
+    for (int64_t n = 0; n < 3; ++n) {
+      const Tensors expected = run(by_hand, {x[n], x_bias[n], g[n], residual[n]}, dy[n]);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(test::close(found[i][n], expected[i], 1e-5)) << n << ", " << i;
+    }
   }
 }
 
