@@ -102,9 +102,11 @@ inline cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.heads = static_cast<int>(in.heads);
   s.memories = static_cast<int>(in.memory.size(4));
   s.memory_row = static_cast<int>(in.memory.stride(0));
-  const int wanted = parts(int64_t{s.images} * s.heads, s.pixels, 128, 1320);
-  s.chunk = ((s.pixels + wanted - 1) / wanted + 63) / 64 * 64;
-  s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
+  // A block for each multiprocessor: there is room for two, but not if they come as clusters.
+  const int wanted = std::min(multiprocessors() / std::max(1, s.images * ((s.heads + 1) / 2)), s.pixels / 64);
+  s.chunks = 1;
+  while (2 * s.chunks <= std::min(wanted, cuda::most_attention_chunks)) s.chunks *= 2;
+  s.chunk = ((s.pixels + s.chunks - 1) / s.chunks + 63) / 64 * 64;
   return s;
 }
 

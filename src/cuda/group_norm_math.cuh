@@ -40,23 +40,37 @@ __device__ inline void write_gradients(const Channel& ch, float mean, float sum_
   out[3 * apart] = sum_dy;
 }
 
-__device__ inline float sigmoid(float u) { return __fdividef(1.0f, 1.0f + __expf(-u)); }
+// One instruction each, which __expf and __fdividef are not: those also care for numbers so small or large that it is all the same here.
+__device__ inline float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
-// What mish(u) = u tanh(log(1 + exp(u))) = u n / (n + 2) is made of, n = e (e + 2) and e = exp(u). From u = 20 on tanh is 1 to rounding,
-// and a larger e would overflow.
+constexpr float log2_e = 1.44269504f;
+
+__device__ inline float sigmoid(float u) { return reciprocal(1.0f + power_of_two(-log2_e * u)); }
+
+// What mish(u) = u tanh(log(1 + exp(u))) = u p / (p + 1/2) is made of, p = h (h + 1) and h = exp(u) / 2. From u = 20 on tanh is 1 to
+// rounding, and a larger h would overflow.
 struct MishParts {
-  float e, n, inverse;  // inverse: 1 / (n + 2)
+  float h, p, inverse;  // inverse: 1 / (p + 1/2)
 };
 __device__ inline MishParts mish_parts(float u) {
-  const float e = __expf(fminf(u, 20.0f)), n = e * (e + 2.0f);
-  return {e, n, __fdividef(1.0f, n + 2.0f)};
+  const float h = power_of_two(fmaf(log2_e, fminf(u, 20.0f), -1.0f)), p = fmaf(h, h, h);
+  return {h, p, reciprocal(p + 0.5f)};
 }
 
 template <Activation A>
 __device__ inline float activated(float u) {
   if constexpr (A == Activation::mish) {
-    const MishParts p = mish_parts(u);
-    return u * (p.n * p.inverse);
+    const MishParts m = mish_parts(u);
+    return u * (m.p * m.inverse);
   } else {
     return u * sigmoid(u);
   }
@@ -65,11 +79,11 @@ __device__ inline float activated(float u) {
 template <Activation A>
 __device__ inline float activation_slope(float u) {
   if constexpr (A == Activation::mish) {
-    const MishParts p = mish_parts(u);  // (1 - tanh^2) sigmoid = 4 e (1 + e) / (n + 2)^2
-    return p.n * p.inverse + 4.0f * u * (p.e * p.inverse) * ((1.0f + p.e) * p.inverse);
+    const MishParts m = mish_parts(u);  // (1 - tanh^2) sigmoid = (p - h / 2) / (p + 1/2)^2
+    return m.inverse * fmaf(u * m.inverse, fmaf(-0.5f, m.h, m.p), m.p);
   } else {
     const float s = sigmoid(u);
-    return s * (1.0f + u * (1.0f - s));
+    return fmaf(s, fmaf(-u, s, u), s);
   }
 }
 

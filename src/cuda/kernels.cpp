@@ -179,10 +179,8 @@ class CudaKernels final : public ConvolutionKernels {
     out.out = at::empty({s.images, s.heads * 32, in.qkv.size(2), in.qkv.size(3)}, in.qkv.options(), at::MemoryFormat::ChannelsLast);
     out.context = float_empty(in.qkv, {s.images * s.heads, 32, 32});
     out.keys = float_empty(in.qkv, {s.images * s.heads, 2, 32});
-    auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 34, 32});
-    cuda::linear_attention(s, elements<bf16>(in.qkv), floats(in.memory), elements_of<float>(partial), elements_of<float>(out.context),
-                           elements_of<float>(out.keys), elements_of<bf16>(out.out), stream());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    C10_CUDA_CHECK(cuda::linear_attention(s, elements<bf16>(in.qkv), floats(in.memory), elements_of<float>(out.context),
+                                          elements_of<float>(out.keys), elements_of<bf16>(out.out), stream()));
     return out;
   }
 
@@ -191,13 +189,9 @@ class CudaKernels final : public ConvolutionKernels {
     const c10::cuda::CUDAGuard guard(in.qkv.device());
     const auto s = shape_of(in);
     auto dqkv = like(in.qkv);
-    auto partial = float_empty(in.qkv, {s.images * s.heads, s.chunks, 32, 32});
-    auto dcontext = float_empty(in.qkv, {s.images * s.heads, 33, 32}),
-         dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
-    cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys),
-                                    elements<bf16>(dout), elements_of<float>(partial), elements_of<float>(dcontext),
-                                    elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    auto dmemory = float_empty(in.qkv, {s.images, 2, s.heads, 32, s.memories});
+    C10_CUDA_CHECK(cuda::linear_attention_backward(s, elements<bf16>(in.qkv), floats(in.memory), floats(out.context), floats(out.keys),
+                                                   elements<bf16>(dout), elements_of<bf16>(dqkv), elements_of<float>(dmemory), stream()));
     return {dqkv, dmemory};
   }
 

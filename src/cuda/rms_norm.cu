@@ -21,12 +21,9 @@ namespace cg = cooperative_groups;
 constexpr int threads = 256;
 template <int Parts>
 constexpr int blocks_at_once = Parts == 1 ? 6 : 8 / Parts;
-// Going back: registers are what this many threads of a multiprocessor may have. Three blocks of 256 run there at the same time, since
-// clusters leave some multiprocessors aside where fewer could; blocks are larger where images are few.
+// Going back, a thread has as many registers as let so many threads run on a multiprocessor: three blocks of 256, two of 384 or one of 512.
 template <int Parts>
-constexpr int backward_threads_at_once = Parts == 1   ? 768
-                                         : Parts == 2 ? 512
-                                                      : 256;
+constexpr int backward_threads_at_once = Parts == 1 ? 768 : (Parts == 2 ? 512 : 256);
 template <int Parts>
 constexpr int most_backward_threads = Parts == 4 ? 256 : 512;
 constexpr int most_blocks = 8;  // of a cluster
@@ -232,15 +229,14 @@ struct Cut {
 };
 
 // As many threads as can be there at the same time, if images are not too many, each with two pixels at least. Clusters leave some
-// multiprocessors aside, the more of them the larger blocks are: the largest are for few images.
+// multiprocessors aside, the more of them the larger blocks are.
 template <int Parts>
 Cut backward_cut(const RmsNormShape& s, int lanes) {
   Cut best{256, 1};
-  for (int threads = 256; threads <= most_backward_threads<Parts>; threads += 128) {
-    const int at_once = 132 * (backward_threads_at_once<Parts> / threads), room = at_once * 17 / 20 / s.images;
-    const int blocks = std::clamp(s.pixels * lanes / (2 * threads), 1, std::clamp(room, 1, most_blocks));
-    const bool fits = s.images * blocks <= at_once && (threads < 512 || room >= most_blocks);
-    if (fits && threads * blocks > best.threads * best.blocks) best = {threads, blocks};
+  for (int threads = most_backward_threads<Parts>; threads >= 256; threads -= 128) {
+    const int at_once = 132 * (backward_threads_at_once<Parts> / threads), clustered = threads < 512 ? at_once * 17 / 20 : at_once * 3 / 4;
+    const int blocks = std::clamp(std::min(clustered / s.images, s.pixels * lanes / (2 * threads)), 1, most_blocks);
+    if (s.images * blocks <= at_once && threads * blocks > best.threads * best.blocks) best = {threads, blocks};
   }
   return best;
 }

@@ -32,7 +32,7 @@ __device__ inline uint4 load_packed(const T* from) {
 }
 template <class T>
 __device__ inline void store_packed(T* to, const uint4& raw) {
-  *reinterpret_cast<uint4*>(to) = raw;
+  __stwb(reinterpret_cast<uint4*>(to), raw);  // an assignment may become four stores
 }
 template <class T>
 __device__ inline Vector<T> unpack(const uint4& raw) {

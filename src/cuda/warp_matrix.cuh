@@ -57,32 +57,6 @@ struct Pixels {
   unsigned pair[2][4];
 };
 
-// From pixel `pixel` of `from` on, pixels `row` elements apart; zero from pixel `end` on.
-__device__ inline Pixels load_pixels(const __nv_bfloat16* from, int row, int pixel, int end) {
-  Pixels all;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int mine = pixel + 8 * half + lane_group();
-    uint4 raw{0, 0, 0, 0};
-    if (mine < end) raw = *reinterpret_cast<const uint4*>(from + static_cast<size_t>(mine) * row + 8 * lane_place());
-    all.pair[half][0] = raw.x;
-    all.pair[half][1] = raw.y;
-    all.pair[half][2] = raw.z;
-    all.pair[half][3] = raw.w;
-  }
-  return all;
-}
-
-__device__ inline void store_pixels(__nv_bfloat16* to, const Pixels& all, int row, int pixel, int end) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int mine = pixel + 8 * half + lane_group();
-    const unsigned(&pair)[4] = all.pair[half];
-    if (mine < end)
-      *reinterpret_cast<uint4*>(to + static_cast<size_t>(mine) * row + 8 * lane_place()) = uint4{pair[0], pair[1], pair[2], pair[3]};
-  }
-}
-
 // A 32 x 32 matrix that pixels are multiplied by.
 struct ChannelMap {
   unsigned pair[2][4][2];  // [channels in, 4 of a lane's 8][channels out, by twos][pairs of the four]

@@ -241,20 +241,23 @@ class ConvolutionUse {
                            bool keep) const {
     const auto type = weight.scalar_type();
     const int64_t in = x.size(1) + (more ? more->size(1) : 0);
-    const Tensor w = in > weight.size(1) || out > weight.size(0) ? padded(out, in) : weight;
+    const Tensor w = in > weight.size(1) || out > weight.size(0) || !lies_well(weight) ? as_applied(weight, out, in) : weight;
     return Convolve::apply(x.to(type), more ? std::optional(more->to(type)) : more, weight, w.detach(), how(step), keep);
   }
   Convolved how(ops::ConvolutionStep step) const { return {step, shared_.gradients_, place_}; }
 
  private:
   ConvolutionUse(const SharedWeights& shared, size_t place) : shared_(shared), place_(place) {}
-  const Tensor& padded(int64_t out, int64_t in) const {
-    Tensor& w = shared_.padded_[place_];
+  // As the activations lie, so that no convolution has to rearrange it.
+  bool lies_well(const Tensor& weight) const {
+    return !ops::fused(weight.device()) || weight.is_contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  const Tensor& as_applied(const Tensor& weight, int64_t out, int64_t in) const {
+    Tensor& w = shared_.applied_[place_];
     if (!w.defined()) {
       const at::NoGradGuard no_grad;
-      const Tensor weight = shared_.cast_[place_].detach();
-      w = at::constant_pad_nd(weight, {0, 0, 0, 0, 0, in - weight.size(1), 0, out - weight.size(0)})
-              .contiguous(weight.suggest_memory_format());
+      const auto layout = ops::fused(weight.device()) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+      w = at::constant_pad_nd(weight.detach(), {0, 0, 0, 0, 0, in - weight.size(1), 0, out - weight.size(0)}).contiguous(layout);
     }
     return w;
   }

@@ -35,7 +35,7 @@ class SharedWeights {
   const SharedWeights* outer_;
   std::unordered_map<const at::TensorImpl*, size_t> place_;  // by parameter
   std::vector<Tensor> cast_;
-  mutable std::unordered_map<size_t, Tensor> padded_;  // with more channels, zeros
+  mutable std::unordered_map<size_t, Tensor> applied_;  // those that convolutions take with zeros for more channels, or laid out anew
   c10::intrusive_ptr<WeightGradients> gradients_;
 };
 
