@@ -109,20 +109,35 @@ __device__ inline uint4 exchange(unsigned (&x)[4]) {
   return {x[0], x[1], x[2], x[3]};
 }
 
-// add: there may be `more`.
+// Where a lane's parts of a warp's pixels lie in images of `row` channels, of which `out` is the first: eight channels of a pixel are
+// exchanged among four lanes, so that a lane has channels 16 j on or 8 more, of pixel g or of pixel g + 8 of a line.
+struct Parts {
+  size_t first;
+  int line;
+  __device__ Parts(const ConvolutionShape& s, const Corner& at, int row, int out) : line(s.width * row) {
+    const int t = lane_place(), top = at.y + threadIdx.x / 32 * rows_of_warp;
+    first = (static_cast<size_t>(at.image * s.height + top) * s.width + at.x + lane_group() + t % 2 * 8) * row + out + t / 2 * 8;
+  }
+  __device__ size_t at(int i, int j) const { return first + i * line + 16 * j; }
+};
+
+// add: there may be `more`, whose next line is on its way while one is added.
 template <int N, bool add>
-__device__ inline void store_tile(const float (&sum)[rows_of_warp][N / 8][4], const ConvolutionShape& s, const Corner& at, int row, int out,
-                                  const __nv_bfloat16* more, __nv_bfloat16* y) {
-  // Eight channels of a pixel lie in four lanes: channels 16 j on and then 8 more, of pixel g and of pixel g + 8.
-  const int t = lane_place(), top = at.y + threadIdx.x / 32 * rows_of_warp;
-  const size_t first = (static_cast<size_t>(at.image * s.height + top) * s.width + at.x + lane_group() + t % 2 * 8) * row + out + t / 2 * 8;
-  const int line = s.width * row;
+__device__ inline void store_tile(const float (&sum)[rows_of_warp][N / 8][4], const Parts& parts, const __nv_bfloat16* more,
+                                  __nv_bfloat16* y) {
+  uint4 next[N / 16];
+  const auto fetch = [&](int i) {
+    if (add && more && i < rows_of_warp)
+#pragma unroll
+      for (int j = 0; j < N / 16; ++j) next[j] = load_packed(more + parts.at(i, j));
+  };
+  fetch(0);
 #pragma unroll
   for (int i = 0; i < rows_of_warp; ++i) {
     uint4 rest[N / 16];
-    if (add && more)
 #pragma unroll
-      for (int j = 0; j < N / 16; ++j) rest[j] = load_packed(more + first + i * line + 16 * j);
+    for (int j = 0; j < N / 16; ++j) rest[j] = next[j];
+    fetch(i + 1);
 #pragma unroll
     for (int j = 0; j < N / 16; ++j) {
       const float(&low)[4] = sum[i][2 * j], (&high)[4] = sum[i][2 * j + 1];
@@ -135,7 +150,7 @@ __device__ inline void store_tile(const float (&sum)[rows_of_warp][N / 8][4], co
         for (int k = 0; k < 8; ++k) all.value[k] += also.value[k];
         eight = packed(all);
       }
-      store_packed(y + first + i * line + 16 * j, eight);
+      store_packed(y + parts.at(i, j), eight);
     }
   }
 }
@@ -163,8 +178,15 @@ __global__ void __launch_bounds__(threads, 1)
   for (int chunk = 0; chunk < chunks; ++chunk) Tile::load_weights(weights + chunk * Tile::weight_bytes, c, w, out, chunk * Tile::C);
   if (Tile::stages == 2) load(0);
   const bool second = two_out && blockIdx.y == 1;
+  const __nv_bfloat16* more = second ? images.more[1] : images.more[0];
   for (int piece = 0; piece < own;) {
     typename Tile::Sums sum = {};
+    const Corner at = corner(s, blockIdx.x + piece / chunks * gridDim.x);
+    if (Tile::transposed && more) {  // will be wanted in the end
+      const Parts parts(s, at, two_out ? Tile::N : s.out, two_out ? 0 : out);
+#pragma unroll
+      for (int i = 0; i < rows_of_warp; ++i) asm volatile("prefetch.global.L2 [%0];" ::"l"(more + parts.at(i, 0)));
+    }
     for (int chunk = 0; chunk < chunks; ++chunk, ++piece) {
       load(piece + Tile::stages - 1);
       wait_for_groups<Tile::stages - 1>();
@@ -172,8 +194,8 @@ __global__ void __launch_bounds__(threads, 1)
       Tile::multiply(sum, stages + piece % Tile::stages * Input::bytes, weights + chunk * Tile::weight_bytes);
       __syncthreads();
     }
-    store_tile<Tile::N, Tile::transposed>(sum, s, corner(s, blockIdx.x + (piece - 1) / chunks * gridDim.x), two_out ? Tile::N : s.out,
-                                          two_out ? 0 : out, second ? images.more[1] : images.more[0], second ? images.y[1] : images.y[0]);
+    store_tile<Tile::N, Tile::transposed>(sum, Parts(s, at, two_out ? Tile::N : s.out, two_out ? 0 : out), more,
+                                          second ? images.y[1] : images.y[0]);
   }
 }
 

@@ -128,17 +128,27 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_at_once)
         }
 }
 
-constexpr int sum_threads = 128;
+constexpr int sum_columns = 32, sum_rows = 8;
 
-__global__ void __launch_bounds__(sum_threads) sum_kernel(int vectors, int parts, const float4* partial, const float4* more, float4* dw) {
-  const int i = blockIdx.x * sum_threads + threadIdx.x;
-  if (i >= vectors) return;
-  float4 sum = more ? more[i] : float4{0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll 8
-  for (int part = 0; part < parts; ++part) {
-    const float4 next = partial[static_cast<size_t>(part) * vectors + i];
+// A row of threads adds a share of the parts, and the first row what all have found.
+__global__ void __launch_bounds__(sum_columns* sum_rows)
+    sum_kernel(int vectors, int parts, const float4* partial, const float4* more, float4* dw) {
+  __shared__ float4 found[sum_rows][sum_columns];
+  const int i = blockIdx.x * sum_columns + threadIdx.x, row = threadIdx.y;
+  const auto add = [](float4& sum, const float4& next) {
     sum = make_float4(sum.x + next.x, sum.y + next.y, sum.z + next.z, sum.w + next.w);
-  }
+  };
+  float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
+  if (i < vectors)
+#pragma unroll 8
+    for (int part = parts * row / sum_rows; part < parts * (row + 1) / sum_rows; ++part)
+      add(sum, partial[static_cast<size_t>(part) * vectors + i]);
+  found[row][threadIdx.x] = sum;
+  __syncthreads();
+  if (row > 0 || i >= vectors) return;
+#pragma unroll
+  for (int other = 1; other < sum_rows; ++other) add(sum, found[other][threadIdx.x]);
+  if (more) add(sum, more[i]);
   dw[i] = sum;
 }
 
@@ -205,7 +215,7 @@ cudaError_t convolution_weights(const ConvolutionBatches& b, int parts, const fl
   });
   if (error != cudaSuccess) return error;
   const int vectors = s.out * s.side * s.side * s.in / 4;
-  sum_kernel<<<(vectors + sum_threads - 1) / sum_threads, sum_threads, 0, stream>>>(
+  sum_kernel<<<(vectors + sum_columns - 1) / sum_columns, dim3(sum_columns, sum_rows), 0, stream>>>(
       vectors, parts, reinterpret_cast<const float4*>(partial), reinterpret_cast<const float4*>(more), reinterpret_cast<float4*>(dw));
   return cudaGetLastError();
 }
