@@ -48,40 +48,34 @@ struct WeightTile {
     // Of 16 pixels at a time, a row of a rectangle or two, lanes have the addresses of these; matrices of eight pixels by eight channels.
     const int lane = threadIdx.x % 32, matrix = lane / 8, r = lane % 8, of_dy = matrix / 2, of_x = matrix % 2;
     constexpr bool whole = Length == 16;
-    unsigned dy[Out / 16], pair[Side], single[Side];
+    const unsigned dy =
+        at + (whole ? place_of<Out>(8 * of_dy + r, matrix % 2) : of_dy * Gradient::row_bytes + place_of<Out>(r, matrix % 2));
+    unsigned x[Side];
 #pragma unroll
-    for (int i = 0; i < Out / 16; ++i) {
-      const int part = 2 * i + matrix % 2;
-      dy[i] = at + (whole ? place_of<Out>(8 * of_dy + r, part) : of_dy * Gradient::row_bytes + place_of<Out>(r, part));
-    }
-    const unsigned x = at + Gradient::bytes + (row + (whole ? 0 : of_x)) * Input::row_bytes;
-#pragma unroll
-    for (int column = 0; column < Side; ++column) {
-      const int seen = column + r + (whole ? 8 * of_x : 0);
-      pair[column] = x + place_of<In>(seen, eight + matrix / 2);
-      single[column] = x + place_of<In>(seen, eight + eights - 1);
-    }
+    for (int column = 0; column < Side; ++column)
+      x[column] = at + Gradient::bytes + (row + (whole ? 0 : of_x)) * Input::row_bytes +
+                  place_of<In>(column + r + (whole ? 8 * of_x : 0), eight + matrix / 2);
 #pragma unroll(Side == 3 ? 4 : 2)
     for (int step = 0; step < pixels / 16; ++step) {
       const int line = whole ? step : 2 * step;  // of the rectangles
       const unsigned in_dy = line * Gradient::row_bytes, in_x = (line + line / Length * (Input::rows - Length)) * Input::row_bytes;
       unsigned a[Out / 16][4];
 #pragma unroll
-      for (int i = 0; i < Out / 16; ++i) load_matrices_transposed(a[i], dy[i] + in_dy);
+      for (int i = 0; i < Out / 16; ++i) load_matrices_transposed(a[i], further_parts<Out>(dy, i) + in_dy);
 #pragma unroll
       for (int column = 0; column < Side; ++column) {
         if constexpr (eights >= 2) {
           unsigned b[4];
-          load_matrices_transposed(b, pair[column] + in_x);
+          load_matrices_transposed(b, x[column] + in_x);
 #pragma unroll
           for (int i = 0; i < Out / 16; ++i) {
             multiply_add(sum[column][0][i], a[i], b[0], b[1]);
             multiply_add(sum[column][1][i], a[i], b[2], b[3]);
           }
         }
-        if constexpr (eights % 2 == 1) {
+        if constexpr (eights % 2 == 1) {  // of two matrices the first sixteen lanes have the addresses
           unsigned b[2];
-          load_matrices_transposed(b, single[column] + in_x);
+          load_matrices_transposed(b, (eights == 3 ? further_parts<In>(x[column], 1) : x[column]) + in_x);
 #pragma unroll
           for (int i = 0; i < Out / 16; ++i) multiply_add(sum[column][eights - 1][i], a[i], b[0], b[1]);
         }

@@ -104,7 +104,7 @@ class UnetGru final : public CausalModel {
       inputs.insert(inputs.end(), rows[t].begin(), rows[t].end());
       latents.push_back(latent = run(work, inputs).front());
     }
-    const Tensor all = at::stack(latents, 1);  // [B, T, latent...]
+    const Tensor all = stacked(latents);  // [B, T, latent...]
     return {to_pixels((*decoder_)(arrange(all.flatten(0, 1)))).unflatten(0, {-1, tokens}), all};
   }
 
@@ -131,6 +131,12 @@ class UnetGru final : public CausalModel {
     return missing > 0 ? arrange(at::constant_pad_nd(cast, {0, 0, 0, 0, 0, missing})) : cast;
   }
   Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }
+  // Images of all tokens, [B, T, C, H, W], with channels innermost where they are.
+  static Tensor stacked(std::vector<Tensor> images) {
+    if (!ops::fused(images.front().device())) return at::stack(images, 1);
+    for (Tensor& image : images) image = image.movedim(1, -1);
+    return at::stack(images, 1).movedim(-1, 2);
+  }
   Tensor to_pixels(const Tensor& x) const { return patch_ > 1 ? at::pixel_shuffle(x, patch_) : x; }
 
   Shape token_shape_, latent_shape_;
