@@ -159,7 +159,8 @@ class FusedKernels {
   // `more`, channels last, or undefined. C and `row` divisible by 8.
   virtual Tensor gather(const Tensor& x, int64_t row, const Tensor& more) const = 0;
   virtual Tensor rms_norm(const RmsNormInput& input) const = 0;
-  virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy) const = 0;
+  // That of x plus `more` like it, or undefined.
+  virtual RmsNormGradient rms_norm_backward(const RmsNormInput& input, const Tensor& dy, const Tensor& more) const = 0;
   virtual LinearAttentionOutput linear_attention(const LinearAttentionInput& input) const = 0;
   virtual LinearAttentionGradient linear_attention_backward(const LinearAttentionInput& input, const LinearAttentionOutput& output,
                                                             const Tensor& dout) const = 0;

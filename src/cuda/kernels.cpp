@@ -157,7 +157,7 @@ class CudaKernels final : public ConvolutionKernels {
     return y;
   }
 
-  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
+  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy, const Tensor& more) const override {
     const c10::cuda::CUDAGuard guard(in.x.device());
     RmsNormGradient out;
     out.x = like(in.x);
@@ -165,7 +165,8 @@ class CudaKernels final : public ConvolutionKernels {
     with_type(in.x, [&](auto type) {
       using T = decltype(type);
       C10_CUDA_CHECK(cuda::rms_norm_backward<T>(shape_of(in), image_vector(in.x_bias), image_vector(in.g), elements<T>(in.x),
-                                                elements<T>(dy), elements_of<T>(out.x), elements_of<float>(vectors), stream()));
+                                                elements<T>(dy), elements<T>(more), elements_of<T>(out.x), elements_of<float>(vectors),
+                                                stream()));
     });
     out.g = vectors[0];
     if (in.x_bias.defined()) out.x_bias = vectors[1];

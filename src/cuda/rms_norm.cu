@@ -139,7 +139,8 @@ __global__ void __launch_bounds__(threads, blocks_at_once<Parts>)
 // The `blocks` of a cluster share an image.
 template <class T, int Lanes, int Parts>
 __global__ void __launch_bounds__(backward_threads_at_once<Parts>, 1)
-    backward_kernel(RmsNormShape s, int blocks, ImageVector x_bias, ImageVector g, const T* x, const T* dy, T* dx, float* dvectors) {
+    backward_kernel(RmsNormShape s, int blocks, ImageVector x_bias, ImageVector g, const T* x, const T* dy, const T* more, T* dx,
+                    float* dvectors) {
   using P = Pixel<T, Lanes, Parts>;
   constexpr int most_warps = most_backward_threads<Parts> / 32, width = Lanes * P::V;
   constexpr int ahead = Parts == 1 ? 2 : 1;  // pixels on their way while one is worked on
@@ -163,6 +164,8 @@ __global__ void __launch_bounds__(backward_threads_at_once<Parts>, 1)
   const float root = sqrtf(static_cast<float>(s.channels));
   const auto work = [&](int u) {
     P v = next_x[u].unpacked(), d = next_dy[u].unpacked();
+    Packed<T, Lanes, Parts> also;
+    if (more) also.read(more, pixel, end, lane, s.channels);
     read_ahead(u, pixel + ahead * step);
     float squares = 0.0f, along = 0.0f;
     v.each([&](int k, int i, float& value) {
@@ -180,6 +183,10 @@ __global__ void __launch_bounds__(backward_threads_at_once<Parts>, 1)
       value = gain.part[k].value[i] * upstream - value * back;
       db.part[k].value[i] += value;
     });
+    if (more) {
+      const P r = also.unpacked();
+      v.each([&](int k, int i, float& value) { value += r.part[k].value[i]; });
+    }
     if (real) v.write(dx + static_cast<size_t>(pixel) * s.channels, lane, s.channels);
     pixel += step;
   };
@@ -266,8 +273,8 @@ void rms_norm(const RmsNormShape& s, ImageVector x_bias, ImageVector g, const T*
 }
 
 template <class T>
-cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVector g, const T* x, const T* dy, T* dx, float* dvectors,
-                              cudaStream_t stream) {
+cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVector g, const T* x, const T* dy, const T* more, T* dx,
+                              float* dvectors, cudaStream_t stream) {
   return with_lanes<T>(s.channels, [&](auto lanes, auto parts) {
     const auto [threads, blocks] = backward_cut<parts()>(s, lanes());
     cudaLaunchAttribute cluster{};
@@ -279,13 +286,14 @@ cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVe
     config.stream = stream;
     config.attrs = &cluster;
     config.numAttrs = 1;
-    return cudaLaunchKernelEx(&config, backward_kernel<T, lanes(), parts()>, s, blocks, x_bias, g, x, dy, dx, dvectors);
+    return cudaLaunchKernelEx(&config, backward_kernel<T, lanes(), parts()>, s, blocks, x_bias, g, x, dy, more, dx, dvectors);
   });
 }
 
-#define DF_INSTANCES(T)                                                                                           \
-  template void rms_norm<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, T*, cudaStream_t); \
-  template cudaError_t rms_norm_backward<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, T*, float*, cudaStream_t);
+#define DF_INSTANCES(T)                                                                                                              \
+  template void rms_norm<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, T*, cudaStream_t);                    \
+  template cudaError_t rms_norm_backward<T>(const RmsNormShape&, ImageVector, ImageVector, const T*, const T*, const T*, T*, float*, \
+                                            cudaStream_t);
 DF_INSTANCES(float)
 DF_INSTANCES(__nv_bfloat16)
 #undef DF_INSTANCES

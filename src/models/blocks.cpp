@@ -76,8 +76,9 @@ void LinearAttention::vectors(std::vector<Tensor>& all) const {
 }
 
 Tensor LinearAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const Tensor qkv = (*to_qkv_)((*norm_)({x, {}}, rows));
-  return (*out_norm_)(to_out_->unbiased(ops::linear_attention(qkv, memory_of(mem_kv_, rows, x.size(0)), heads_)), rows, x);
+  const auto [normed, kept] = norm_->and_images(x, rows);
+  const Tensor attended = ops::linear_attention((*to_qkv_)(normed), memory_of(mem_kv_, rows, x.size(0)), heads_);
+  return (*out_norm_)(to_out_->unbiased(attended), rows, kept);
 }
 
 FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) {
@@ -91,7 +92,8 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
 void FullAttention::vectors(std::vector<Tensor>& all) const { all.insert(all.end(), {mem_kv_, norm_->g(), to_out_->bias()}); }
 
 Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  return (*to_out_)(ops::full_attention((*to_qkv_)((*norm_)({x, {}}, rows)), memory_of(mem_kv_, rows, x.size(0))), rows, x);
+  const auto [normed, kept] = norm_->and_images(x, rows);
+  return (*to_out_)(ops::full_attention((*to_qkv_)(normed), memory_of(mem_kv_, rows, x.size(0))), rows, kept);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,

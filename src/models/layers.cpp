@@ -106,6 +106,10 @@ Tensor RmsNorm::operator()(const Unbiased& x, const ImageRows& rows, const Tenso
   return ops::rms_norm(x.x, rows.of(x.bias, images), rows.of(g_, images), residual);
 }
 
+std::pair<Tensor, Tensor> RmsNorm::and_images(const Tensor& x, const ImageRows& rows) const {
+  return ops::rms_norm_and_images(x, rows.of(g_, x.size(0)));
+}
+
 SinusoidalEmbedding::SinusoidalEmbedding(int64_t dim) {
   const double step = std::log(10000.0) / static_cast<double>(dim / 2 - 1);
   frequencies_ = at::exp(at::arange(dim / 2, at::kFloat) * -step);

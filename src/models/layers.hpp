@@ -127,6 +127,8 @@ class RmsNorm : public Module {
   explicit RmsNorm(int64_t channels);
   // [N, C, H, W], with the rows of its parameter and of the bias where there are any, plus the residual where there is one.
   Tensor operator()(const Unbiased& x, const ImageRows& rows, const Tensor& residual = {}) const;
+  // And x for another use, whose gradient is added as that of the norm arises.
+  std::pair<Tensor, Tensor> and_images(const Tensor& x, const ImageRows& rows) const;
   const Tensor& g() const { return g_; }
 
  private:

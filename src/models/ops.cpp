@@ -137,17 +137,24 @@ struct Fork : Function<Fork> {
   }
 };
 
+// Results: the normalised images, and x where it is kept.
 struct RmsNorm : Function<RmsNorm> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Optional& g, const Optional& residual) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Optional& x_bias, const Optional& g,
+                               const Optional& residual, bool keep) {
     context->save_for_backward({x, or_none(x_bias), *g});
     context->saved_data["residual"] = residual.has_value();
-    return fused_kernels(x.device())->rms_norm({x, or_none(x_bias), *g, or_none(residual)});
+    context->set_materialize_grads(false);
+    variable_list results = {fused_kernels(x.device())->rms_norm({x, or_none(x_bias), *g, or_none(residual)})};
+    if (keep) results.push_back(x.detach());
+    return results;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
-    const Tensor dy = channels_last(upstream[0]);
-    const auto gradient = fused_kernels(dy.device())->rms_norm_backward({saved[0], saved[1], saved[2], {}}, dy);
-    return {gradient.x, gradient.x_bias, gradient.g, context->saved_data["residual"].toBool() ? dy : Tensor()};
+    const Tensor kept = upstream.size() > 1 ? upstream[1] : Tensor();
+    if (!upstream[0].defined()) return {kept, Tensor(), Tensor(), Tensor(), Tensor()};
+    const Tensor dy = channels_last(upstream[0]), more = kept.defined() ? channels_last(kept) : kept;
+    const auto gradient = fused_kernels(dy.device())->rms_norm_backward({saved[0], saved[1], saved[2], {}}, dy, more);
+    return {gradient.x, gradient.x_bias, gradient.g, context->saved_data["residual"].toBool() ? dy : Tensor(), Tensor()};
   }
 };
 
@@ -239,7 +246,13 @@ std::pair<Tensor, Tensor> fork(const Tensor& x) {
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);
   const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
-  return RmsNorm::apply(channels_last(x), image_vector(x_bias), image_vector(g), optional(rest));
+  return RmsNorm::apply(channels_last(x), image_vector(x_bias), image_vector(g), optional(rest), false)[0];
+}
+
+std::pair<Tensor, Tensor> rms_norm_and_images(const Tensor& x, const Tensor& g) {
+  if (!kernels_for(x)) return {plain::rms_norm(x, {}, g, {}), x};
+  const auto both = RmsNorm::apply(channels_last(x), Optional(), image_vector(g), Optional(), true);
+  return {both[0], both[1]};
 }
 
 Tensor linear_attention(const Tensor& qkv, const Tensor& memory, int64_t heads) {

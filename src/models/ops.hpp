@@ -41,6 +41,8 @@ std::pair<Tensor, Tensor> fork(const Tensor& x);
 // (x + x_bias?) / ||x + x_bias?|| sqrt(C) g + residual? over the channels. x [N, C, H, W], vectors [N, C], of whose gradients each image
 // gives its own.
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual);
+// The norm of x, and x for another use: the gradients of both are added as they arise.
+std::pair<Tensor, Tensor> rms_norm_and_images(const Tensor& x, const Tensor& g);
 
 // Queries normalised over channels, keys over pixels and memory tokens (Shen et al. 2021), scale c^-1/2.
 // qkv [N, 3 heads c, H, W], memory [N, 2, heads, c, M] (keys, values) of each image -> [N, heads c, H, W]

@@ -220,6 +220,13 @@ TEST_F(Kernels, RmsNorm) {
         };
         compare(run(ops::rms_norm), run(ops::plain::rms_norm), images, {extras ? normal({c.n, c.c}) : Tensor(), normal({c.n, c.c})}, type,
                 tolerance(type));
+        if (extras) continue;
+        const auto with_images = [](const Arguments& a) {
+          const auto [normed, kept] = ops::rms_norm_and_images(a[0], a[1]);
+          return normed + kept;
+        };
+        const auto twin = [](const Arguments& a) { return ops::plain::rms_norm(a[0], {}, a[1], {}) + a[0]; };
+        compare(with_images, twin, images, {normal({c.n, c.c})}, type, tolerance(type));
       }
 }
 

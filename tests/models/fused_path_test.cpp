@@ -63,10 +63,10 @@ class PlainKernels : public FusedKernels {
     return more.defined() ? parts + more : parts.contiguous(at::MemoryFormat::ChannelsLast);
   }
   Tensor rms_norm(const RmsNormInput& in) const override { return ops::plain::rms_norm(in.x, in.x_bias, in.g, in.residual); }
-  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy) const override {
+  RmsNormGradient rms_norm_backward(const RmsNormInput& in, const Tensor& dy, const Tensor& more) const override {
     const auto f = [](const Tensors& all) { return ops::plain::rms_norm(all[0], all[1], all[2], {}); };
     const auto d = gradients(f, {in.x, in.x_bias, in.g}, dy);
-    return {d[0], d[1], d[2]};
+    return {more.defined() ? d[0] + more : d[0], d[1], d[2]};
   }
   bool has_convolution(const ImagePair&, const Tensor&) const override { return true; }
   Tensor convolution(const ImagePair& x, const Tensor& w) const override { return at::conv2d(joined(x), w, {}, 1, w.size(2) / 2); }
