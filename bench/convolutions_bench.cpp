@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Convolutions of the U-Nets on a device, by cuDNN and by the kernels here: forward, gradient of the images, and gradient of the weights,
-// which the kernels here add up over the nine tokens of a sequence. TFLOP/s of the latter in place of TB/s.
+// which the kernels here add up over the nine tokens of a sequence. Read TFLOP/s of the kernels here where it prints TB/s.
 //   bench_convolutions [device] [seconds per measurement]
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
@@ -101,7 +101,7 @@ int run(int argc, char** argv) {
   convolution(compare, *kernels, {16, 16, 64}, 288);
   for (const int64_t side : {3, 1}) pair(compare, *kernels, side, 32);
   for (const int64_t batch : {8, 16, 50, 100})
-    convolution(compare, *kernels, dmlab[0], batch), convolution(compare, *kernels, dmlab[1], batch);
+    for (const size_t i : {0, 1}) convolution(compare, *kernels, dmlab[i], batch);
   return 0;
 }
 

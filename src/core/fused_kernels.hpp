@@ -135,7 +135,8 @@ struct ImagePair {
   Tensor first, second;  // the latter may be undefined
   int64_t channels() const { return first.size(1) + (second.defined() ? second.size(1) : 0); }
 };
-// Images before a convolution and gradients after it, of several batches of the same sizes.
+// Images before a convolution and gradients after it, of several batches, at most 16. All of the same sizes: only those of the first are
+// looked at.
 struct ConvolutionBatches {
   std::vector<ImagePair> x;
   std::vector<Tensor> dy;
@@ -185,15 +186,17 @@ class FusedKernels {
   // Mean over all elements of weight (target - prediction)^2, and the gradient of the prediction, laid out as it is.
   virtual Tensor weighted_error(const TokenError& error) const = 0;
   virtual Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const = 0;
-  // Convolutions with a border of zeros that keep the images' size, of C channels in all: w [K, C, n, n]. Whether there is a kernel that is
-  // faster than a general one, for tensors that lie like these; and its result.
+  // Convolutions with a border of zeros that keep the images' size, of C channels in all: w [K, C, n, n], C divisible by 8. Whether there
+  // is a kernel that is faster than a general one, for tensors that lie like these; and its result. That the sizes agree, that all start at
+  // multiples of 16 bytes and that gradients, too, are channels last is up to the caller.
   virtual bool has_convolution(const ImagePair& x, const Tensor& w) const = 0;
   virtual Tensor convolution(const ImagePair& x, const Tensor& w) const = 0;
   // Gradients of images of `first` channels and then of `second` (or 0: none are wanted) from dy [N, K, H, W]; plus `more` like them, of
   // which each may be undefined.
   virtual bool has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const = 0;
   virtual ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const = 0;
-  // Float32, like w: the sum of its gradients over batches, plus `more` of the same kind, or undefined.
+  // Float32 and channels last, like w: the sum of its gradients over batches, plus `more`, another such sum, or undefined. Of dy only the
+  // type is asked for.
   virtual bool has_convolution_weights(const ImagePair& x, const Tensor& dy, const Tensor& w) const = 0;
   virtual Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const = 0;
   // bfloat16, sizes divisible by 8, addresses and strides by 16 bytes.

@@ -62,12 +62,6 @@ inline Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
 
 inline Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
 
-// Enough parts of an image that the device is full, each long enough to be worth a block.
-inline int parts(int64_t images, int64_t pixels, int64_t least, int64_t blocks) {
-  const int64_t wanted = (blocks + images - 1) / images;
-  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, pixels / least)));
-}
-
 inline cuda::GroupNormShape shape_of(const GroupNormInput& in) {
   cuda::GroupNormShape s{};
   s.images = static_cast<int>(in.x.size(0));
@@ -75,7 +69,8 @@ inline cuda::GroupNormShape shape_of(const GroupNormInput& in) {
   s.pixels = static_cast<int>(in.x.size(2) * in.x.size(3));
   s.groups = static_cast<int>(in.groups);
   s.eps = static_cast<float>(in.eps);
-  // Not more blocks than are there at the same time, four a multiprocessor: a few more would take as long as twice as many.
+  // Not more blocks than are there at the same time, four for each of the 132 multiprocessors of an H100: a few more would take as long as
+  // twice as many.
   const int most = std::max(s.pixels / std::max(8, 8192 / s.channels), 1), wanted = std::clamp(528 / s.images, 1, most);
   s.chunk = (s.pixels + wanted - 1) / wanted;
   s.chunks = (s.pixels + s.chunk - 1) / s.chunk;

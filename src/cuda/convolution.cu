@@ -227,7 +227,7 @@ template <class Tile, bool split>
 cudaError_t launch(const Convolution& c, int multiprocessors, const ConvolutionImages& images, const __nv_bfloat16* w,
                    cudaStream_t stream) {
   constexpr auto kernel = convolution_kernel<Tile, split>;
-  static const cudaError_t ready =
+  const cudaError_t ready =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared_bytes(Tile::most_chunks));
   if (ready != cudaSuccess) return ready;
   // As many blocks as run at once, each with as many tiles as the others where that is possible.

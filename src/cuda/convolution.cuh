@@ -14,12 +14,12 @@ struct Convolution {
   // False: w is [out, side, side, row], of which the first `in` channels count. True: w is [in, side, side, row], of which the first `out`
   // count, and y is the gradient of the images that w has been applied to, from that of the result.
   bool transposed;
-  int row;
-  // Both may be two images beside each other in their channels: these are the channels of the first.
+  int row;  // divisible by 8
+  // x and y may be two images beside each other in their channels: these are the channels of the first, or all of them.
   int first_in, first_out;
 };
 
-// [images, height, width, .], each of two; `more` may be null: 0.
+// [images, height, width, .], gapless, from multiples of 16 bytes on, as w is; of two each, or of one. `more` may be null: 0.
 struct ConvolutionImages {
   const __nv_bfloat16 *x[2], *more[2];
   __nv_bfloat16* y[2];

@@ -4,10 +4,12 @@
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <fmt/format.h>
 
 #include "cuda/arguments.hpp"
 #include "cuda/convolution.cuh"
 #include "cuda/convolution_weights.cuh"
+#include "diffusion_forcing/core/error.hpp"
 
 namespace df {
 
@@ -69,6 +71,9 @@ bool ConvolutionKernels::has_convolution_weights(const ImagePair& x, const Tenso
 }
 
 Tensor ConvolutionKernels::convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const {
+  if (batches.x.size() > cuda::ConvolutionBatches::most)
+    throw Error(fmt::format("weights of a convolution: expected at most {} batches at a time, got {}", cuda::ConvolutionBatches::most,
+                            batches.x.size()));
   const ImagePair& x = batches.x[0];
   const int64_t in = x.channels(), out = batches.dy[0].size(1);
   const c10::cuda::CUDAGuard guard(x.first.device());

@@ -200,7 +200,7 @@ cudaError_t convolution_weights(const ConvolutionBatches& b, int parts, const fl
   cudaError_t error = cudaErrorInvalidValue;
   with_tile(s, b.first, [&](auto shape) {
     using Tile = decltype(shape);
-    static const cudaError_t ready = cudaFuncSetAttribute(partial_kernel<Tile>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared);
+    const cudaError_t ready = cudaFuncSetAttribute(partial_kernel<Tile>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared);
     error = ready;
     if (error != cudaSuccess) return;
     const dim3 blocks(parts, s.out / Tile::Out * (s.in / Tile::In), Tile::Side / Tile::rows);

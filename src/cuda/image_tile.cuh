@@ -15,7 +15,8 @@ __device__ inline unsigned place_of(int x, int part) {
   static_assert(C == 16 || C == 32 || C == 48 || C == 64);
   return static_cast<unsigned>(x * C * 2 + (part ^ (C == 64 ? x & 7 : C == 32 ? x >> 1 & 3 : x >> 2 & 1)) * 16);
 }
-// The place of part 2 `two` + p from that of part p, p being 0 or 1.
+// The place of part 2 `two` + p from that of part p, p being 0 or 1 or, of 48 channels, any; or its address, where rows start at multiples
+// of 128 bytes.
 template <int C>
 __device__ inline unsigned further_parts(unsigned place, int two) {
   return C == 48 ? place + 32 * two : place ^ 32 * two;

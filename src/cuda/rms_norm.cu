@@ -236,7 +236,7 @@ struct Cut {
 };
 
 // As many threads as can be there at the same time, if images are not too many, each with two pixels at least. Clusters leave some
-// multiprocessors aside, the more of them the larger blocks are.
+// of the 132 multiprocessors of an H100 aside, the more of them the larger blocks are.
 template <int Parts>
 Cut backward_cut(const RmsNormShape& s, int lanes) {
   Cut best{256, 1};

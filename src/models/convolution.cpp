@@ -5,6 +5,7 @@
 
 #include <array>
 #include <tuple>
+#include <utility>
 
 #include "models/ops.hpp"
 
@@ -12,12 +13,11 @@ namespace df::ops {
 
 namespace {
 
-Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
-// Those that may have something for the convolution.
-const FusedKernels* kernels_for(const Tensor& w, ConvolutionStep step) {
+// Those that may have something for the convolution: they believe that x and w agree, and read whole vectors of channels.
+const FusedKernels* kernels_for(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
   const bool keeps_size = w.size(2) == w.size(3) && step.stride == 1 && w.size(2) == 2 * step.padding + 1;
-  return keeps_size ? fused_kernels(w.device()) : nullptr;
+  const bool channels = x.channels() == w.size(1) && w.size(1) % 8 == 0;
+  return keeps_size && channels ? fused_kernels(w.device()) : nullptr;
 }
 
 std::tuple<Tensor, Tensor> gradients(const Tensor& dy, const Tensor& x, const Tensor& w, ConvolutionStep step, bool of_x) {
@@ -34,20 +34,20 @@ Tensor plus(Tensor dx, const Tensor& more) { return more.defined() ? dx.add_(mor
 Tensor joined(const ImagePair& x) { return x.second.defined() ? concatenate(x.first, x.second) : x.first; }
 
 bool takes_pair(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
-  const auto* kernels = kernels_for(w, step);
+  const auto* kernels = kernels_for(x, w, step);
   if (!kernels || !kernels->has_convolution(x, w) || !kernels->has_convolution_weights(x, x.first, w)) return false;
   const Tensor dy = x.first.narrow(1, 0, 1).expand({-1, w.size(0), -1, -1});  // of the sizes that it will have
   return kernels->has_convolution_backward(dy, w, x.first.size(1), x.channels() - x.first.size(1));
 }
 
 Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
-  if (const auto* kernels = kernels_for(w, step); kernels && kernels->has_convolution(x, w)) return kernels->convolution(x, w);
+  if (const auto* kernels = kernels_for(x, w, step); kernels && kernels->has_convolution(x, w)) return kernels->convolution(x, w);
   return at::conv2d(joined(x), w, {}, step.stride, step.padding);
 }
 
 ImagePair convolution_backward(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step, int64_t first, int64_t second,
                                const ImagePair& more) {
-  if (const auto* kernels = kernels_for(w, step); kernels && kernels->has_convolution_backward(dy, w, first, second)) {
+  if (const auto* kernels = kernels_for(x, w, step); kernels && kernels->has_convolution_backward(dy, w, first, second)) {
     const auto like = [](const Tensor& m) { return m.defined() ? channels_last(m) : m; };
     return kernels->convolution_backward(channels_last(dy), w, first, second, {like(more.first), like(more.second)});
   }
@@ -62,7 +62,7 @@ Tensor convolution_weight(const Tensor& dy, const ImagePair& x, const Tensor& w,
 }
 
 bool adds_weights(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step) {
-  const auto* kernels = kernels_for(w, step);
+  const auto* kernels = kernels_for(x, w, step);
   return kernels && kernels->has_convolution_weights(x, dy, w);
 }
 

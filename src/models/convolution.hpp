@@ -3,8 +3,8 @@
 // No bias; no gradients flow through.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
@@ -17,7 +17,7 @@ struct ConvolutionStep {
 
 // The images as one, [N, C, H, W], channels last where there are kernels.
 Tensor joined(const ImagePair& x);
-// Whether a kernel takes them as they are, in all three of the following. w [K, C, h, w] of their type.
+// Whether kernels take them as they are, in `convolution`, `convolution_backward` and `add_weights`. w [K, C, h, w] of their type.
 bool takes_pair(const ImagePair& x, const Tensor& w, ConvolutionStep step);
 
 Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step);
@@ -28,10 +28,11 @@ ImagePair convolution_backward(const Tensor& dy, const ImagePair& x, const Tenso
 // The gradient of w, in the type of dy.
 Tensor convolution_weight(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step);
 
-// Whether a kernel adds the gradients of several batches up in float32, at most so many of them at a time.
-constexpr size_t most_batches = 9;
+// Whether a kernel adds the gradients of several batches up in float32.
 bool adds_weights(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step);
-// The sum of these gradients of weights [K, C, side, side] and of `more`, float32 like them, or undefined.
+// At most so many batches at a time, the tokens of a sequence; a kernel takes no more than core/fused_kernels.hpp says.
+constexpr size_t most_batches = 9;
+// The sum of these gradients of weights [K, C, side, side] and of `more`, an earlier sum of the kind, or undefined. Float32.
 Tensor add_weights(ConvolutionBatches batches, int64_t side, const Tensor& more);
 
 }  // namespace df::ops

@@ -22,7 +22,6 @@ using Optional = std::optional<Tensor>;
 
 Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : std::nullopt; }
 Tensor or_none(const Optional& x) { return x ? *x : Tensor(); }
-Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 // [N, C] with rows that may be strided.
 Optional image_vector(const Tensor& x) {
   if (!x.defined()) return std::nullopt;
@@ -216,6 +215,8 @@ struct GruCell : Function<GruCell> {
 }  // namespace
 
 bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
+
+Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
 Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
   if (!kernels_for(x)) return plain::group_norm(x, vectors, groups, activation, residual);

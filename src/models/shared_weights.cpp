@@ -2,12 +2,14 @@
 #include "models/shared_weights.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
 #include <map>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "core/autocast.hpp"
@@ -24,9 +26,9 @@ using torch::autograd::variable_list;
 namespace {
 
 // Axes of a weight, or of what has its sizes, in the order in which the weight's lie in memory; and back.
-bool channels_last(const Tensor& weight) { return !weight.is_contiguous(); }
-Tensor as_it_lies(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(1, -1) : x; }
-Tensor as_weight(const Tensor& x, const Tensor& weight) { return channels_last(weight) ? x.movedim(-1, 1) : x; }
+bool lies_channels_last(const Tensor& weight) { return !weight.is_contiguous(); }
+Tensor as_it_lies(const Tensor& x, const Tensor& weight) { return lies_channels_last(weight) ? x.movedim(1, -1) : x; }
+Tensor as_weight(const Tensor& x, const Tensor& weight) { return lies_channels_last(weight) ? x.movedim(-1, 1) : x; }
 // Of a gradient the part that the weight has channels for.
 Tensor without_padding(const Tensor& dw, const Tensor& weight) {
   return dw.numel() > weight.numel() ? dw.narrow(0, 0, weight.size(0)).narrow(1, 0, weight.size(1)) : dw;
@@ -45,9 +47,12 @@ class WeightGradients : public torch::CustomClassHolder {
   void leave(size_t i, const Tensor& dy, const ImagePair& x, const Tensor& w, ops::ConvolutionStep step) {
     Place& place = places_[i];
     if (ops::adds_weights(dy, x, w, step)) {
-      place.to_add.dy.push_back(dy);
-      place.to_add.x.push_back(x);
-      if (place.to_add.dy.size() == ops::most_batches) add(place);
+      auto& [images, gradients] = place.to_add;
+      const bool like = gradients.empty() || (dy.sizes() == gradients[0].sizes() && x.first.sizes() == images[0].first.sizes());
+      if (!like) add(place);
+      gradients.push_back(dy);
+      images.push_back(x);
+      if (gradients.size() == ops::most_batches) add(place);
       return;
     }
     const auto flat = [&] {
@@ -94,7 +99,7 @@ class WeightGradients : public torch::CustomClassHolder {
   struct Place {
     Tensor weight;
     std::vector<Tensor> left;   // flat, as the weight lies, a token each
-    ConvolutionBatches to_add;  // tokens whose gradients are still to be added
+    ConvolutionBatches to_add;  // tokens whose gradients are still to be added, of the same sizes
     Tensor sum;                 // of those that are; undefined where there are none
   };
 
@@ -309,7 +314,7 @@ std::optional<std::pair<Tensor, Tensor>> convolve_twice(const Tensor& x, const T
   const ImagePair images{x.to(type), more.to(type)};
   const ops::ConvolutionStep step{1, w.size(2) / 2}, other_step{1, v.size(2) / 2};
   if (!ops::takes_pair(images, w, step) || !ops::takes_pair(images, v, other_step)) return {};
-  if (!use) return std::pair(ops::convolution(images, w, step), ops::convolution(images, v, other_step));
+  if (!use || !other_use) return std::pair(ops::convolution(images, w, step), ops::convolution(images, v, other_step));
   const auto both = ConvolveTwice::apply(images.first, images.second, w, v, use->how(step), other_use->how(other_step));
   return std::pair(both[0], both[1]);
 }

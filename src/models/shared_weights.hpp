@@ -35,7 +35,8 @@ class SharedWeights {
   const SharedWeights* outer_;
   std::unordered_map<const at::TensorImpl*, size_t> place_;  // by parameter
   std::vector<Tensor> cast_;
-  mutable std::unordered_map<size_t, Tensor> applied_;  // those that convolutions take with zeros for more channels, or laid out anew
+  // Those that convolutions take with zeros for more channels, or laid out anew: each the same way at every use.
+  mutable std::unordered_map<size_t, Tensor> applied_;
   c10::intrusive_ptr<WeightGradients> gradients_;
 };
 

@@ -123,7 +123,7 @@ class UnetGru final : public CausalModel {
     return all;
   }
   // Fused kernels want channels innermost, and from there on the whole network keeps them so.
-  static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
+  static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? ops::channels_last(x) : x; }
   // Kernels want channels by eights: with zeros for what is missing, in the type that convolutions compute in.
   static Tensor whole_vectors(const Tensor& x) {
     const Tensor cast = x.to(Autocast::type(x.device().type(), x.scalar_type()));

@@ -18,6 +18,7 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "models/ops.hpp"
+#include "models/shared_weights.hpp"
 #include "sampling/cell_moves.hpp"
 #include "support/support.hpp"
 
@@ -84,6 +85,8 @@ class PlainKernels : public FusedKernels {
     Tensor sum = more;
     for (size_t i = 0; i < batches.dy.size(); ++i) {
       const Tensor x = joined(batches.x[i]), &dy = batches.dy[i];
+      EXPECT_EQ(x.sizes(), joined(batches.x[0]).sizes()) << "a kernel looks at the sizes of the first alone";
+      EXPECT_EQ(dy.sizes(), batches.dy[0].sizes());
       const auto f = [&](const Tensors& w) { return at::conv2d(x, w[0], {}, 1, side / 2); };
       const Tensor dw = gradients(f, {at::zeros({dy.size(1), x.size(1), side, side}, x.options())}, dy)[0];
       sum = sum.defined() ? sum + dw : dw;
@@ -242,6 +245,22 @@ TEST_F(FusedPath, NormsTakeVectorsByImage) {
       for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(test::close(found[i][n], expected[i], 1e-5)) << n << ", " << i;
     }
   }
+}
+
+// More tokens than a kernel adds up at a time, of images of two sizes.
+TEST_F(FusedPath, AddsWeightGradientsOfTokensOfAnySize) {
+  use_kernels();
+  const Tensor w = seeded_normal({8, 8, 3, 3}, 1).contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+  const Tensor large = seeded_normal({2, 8, 6, 6}, 2), small = seeded_normal({2, 8, 3, 3}, 3);
+  const auto gradient = [&](auto convolve) {
+    Tensor loss = at::zeros({});
+    for (int token = 0; token < 12; ++token) loss = loss + convolve((token == 1 ? small : large) * (token + 1)).square().sum();
+    return torch::autograd::grad({loss}, {w})[0];
+  };
+  const Tensor expected = gradient([&](const Tensor& x) { return at::conv2d(x, w, {}, 1, 1); });
+  const layers::SharedWeights shared({w});
+  const Tensor found = gradient([&](const Tensor& x) { return layers::convolution(x, w, {}, 1, 1); });
+  EXPECT_TRUE(test::close(found / expected.abs().max(), expected / expected.abs().max(), 1e-5));
 }
 
 // Without gradients what follows from weights alone is made once; weights that change must be seen.
