@@ -30,10 +30,11 @@ class Comparison {
     fmt::print("{:52} {:>11}    {:8.2f} us  {:5.2f} TB/s\n", what, "", time, bytes / time * 1e-6);
     std::fflush(stdout);
   }
-  // bytes: the least that a call must read and write.
-  void print(const std::string& what, double bytes, const std::function<void()>& before, const std::function<void()>& after) const {
+  // amount: the bytes that a call must at least read and write, or what else `unit` counts.
+  void print(const std::string& what, double amount, const std::function<void()>& before, const std::function<void()>& after,
+             const char* unit = "TB/s") const {
     const double a = measure(before), b = measure(after);
-    fmt::print("{:52} {:8.2f} us -> {:8.2f} us  {:5.2f} TB/s\n", what, a, b, bytes / b * 1e-6);
+    fmt::print("{:52} {:8.2f} us -> {:8.2f} us  {:5.2f} {}\n", what, a, b, amount / b * 1e-6, unit);
     std::fflush(stdout);
   }
 

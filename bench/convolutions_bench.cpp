@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Convolutions of the U-Nets on a device, by cuDNN and by the kernels here: forward, gradient of the images, and gradient of the weights,
-// which the kernels here add up over the nine tokens of a sequence. Read TFLOP/s of the kernels here where it prints TB/s.
+// which the kernels here add up over the nine tokens of a sequence. TFLOP/s are those of the kernels here.
 //   bench_convolutions [device] [seconds per measurement]
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
@@ -24,6 +24,7 @@ namespace {
 using bench::Comparison;
 
 constexpr int tokens = 9;
+constexpr const char* unit = "TFLOP/s";
 
 struct Sizes {
   int64_t in, out, size, side = 3, with_gradient = in;  // of the input channels the first, that have a gradient
@@ -42,11 +43,12 @@ void convolution(const Comparison& compare, const FusedKernels& kernels, const S
         name, flop, [&] { at::conv2d(x, w, {}, 1, s.side / 2); },
         [&] {
           kernels.convolution({x, {}}, w);
-        });
+        },
+        unit);
   if (kernels.has_convolution_backward(dy, w, s.with_gradient, 0))
     compare.print(
         "   gradient of images, " + name, flop * s.with_gradient / s.in, [&] { gradient(true); },
-        [&] { kernels.convolution_backward(dy, w, s.with_gradient, 0, {}); });
+        [&] { kernels.convolution_backward(dy, w, s.with_gradient, 0, {}); }, unit);
   if (!kernels.has_convolution_weights({x, {}}, dy, w)) return;
   ConvolutionBatches batches;
   for (int i = 0; i < tokens; ++i) {
@@ -58,7 +60,7 @@ void convolution(const Comparison& compare, const FusedKernels& kernels, const S
       [&] {
         for (int i = 0; i < tokens; ++i) gradient(false);
       },
-      [&] { kernels.convolution_weights(batches, s.side, {}); });
+      [&] { kernels.convolution_weights(batches, s.side, {}); }, unit);
 }
 
 // Of two images beside each other in their channels, joined first and as they are.
@@ -70,7 +72,7 @@ void pair(const Comparison& compare, const FusedKernels& kernels, int64_t side, 
   const std::array<int64_t, 2> padding = {side / 2, side / 2};
   const auto name = fmt::format("{} x (48 + 48) x 64 x 64 to 48 by {}", n, side);
   compare.print(
-      name, flop, [&] { at::conv2d(joined(), w, {}, 1, side / 2); }, [&] { kernels.convolution(x, w); });
+      name, flop, [&] { at::conv2d(joined(), w, {}, 1, side / 2); }, [&] { kernels.convolution(x, w); }, unit);
   compare.print(
       "   gradient of both", flop,
       [&] {
@@ -81,7 +83,8 @@ void pair(const Comparison& compare, const FusedKernels& kernels, int64_t side, 
       },
       [&] {
         kernels.convolution_backward(dy, w, 48, 48, {{}, x.second});
-      });
+      },
+      unit);
 }
 
 int run(int argc, char** argv) {

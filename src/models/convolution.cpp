@@ -48,8 +48,7 @@ Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
 ImagePair convolution_backward(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step, int64_t first, int64_t second,
                                const ImagePair& more) {
   if (const auto* kernels = kernels_for(x, w, step); kernels && kernels->has_convolution_backward(dy, w, first, second)) {
-    const auto like = [](const Tensor& m) { return m.defined() ? channels_last(m) : m; };
-    return kernels->convolution_backward(channels_last(dy), w, first, second, {like(more.first), like(more.second)});
+    return kernels->convolution_backward(channels_last(dy), w, first, second, {channels_last(more.first), channels_last(more.second)});
   }
   const int64_t channels = first + second;
   const Tensor dx = std::get<0>(gradients(dy, joined(x).narrow(1, 0, channels), w.narrow(1, 0, channels), step, true));

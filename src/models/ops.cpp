@@ -29,6 +29,9 @@ Optional image_vector(const Tensor& x) {
   return rows.stride(1) == 1 ? rows : rows.contiguous();
 }
 
+// y as x is, of its type and with channels innermost; undefined stays so.
+Tensor like(const Tensor& y, const Tensor& x) { return y.defined() ? channels_last(y.to(x.scalar_type())) : y; }
+
 // The library's kernels for x [N, C, H, W], where they have one for its type and channels.
 const FusedKernels* kernels_for(const Tensor& x) {
   const bool bf16 = x.scalar_type() == at::kBFloat16;
@@ -151,7 +154,7 @@ struct RmsNorm : Function<RmsNorm> {
     const auto saved = context->get_saved_variables();
     const Tensor kept = upstream.size() > 1 ? upstream[1] : Tensor();
     if (!upstream[0].defined()) return {kept, Tensor(), Tensor(), Tensor(), Tensor()};
-    const Tensor dy = channels_last(upstream[0]), more = kept.defined() ? channels_last(kept) : kept;
+    const Tensor dy = channels_last(upstream[0]), more = channels_last(kept);
     const auto gradient = fused_kernels(dy.device())->rms_norm_backward({saved[0], saved[1], saved[2], {}}, dy, more);
     return {gradient.x, gradient.x_bias, gradient.g, context->saved_data["residual"].toBool() ? dy : Tensor(), Tensor()};
   }
@@ -216,18 +219,18 @@ struct GruCell : Function<GruCell> {
 
 bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
 
-Tensor channels_last(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+Tensor channels_last(const Tensor& x) { return x.defined() ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
 
 Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
   if (!kernels_for(x)) return plain::group_norm(x, vectors, groups, activation, residual);
-  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  const Tensor rest = like(residual, x);
   return GroupNorm::apply(channels_last(x), image_vector(vectors.gain), image_vector(vectors.shift), image_vector(vectors.x_bias),
                           optional(rest), image_vector(vectors.residual_bias), groups, activation);
 }
 
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
   if (!kernels_for(x)) return plain::add_bias(x, bias, residual);
-  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  const Tensor rest = like(residual, x);
   return AddBias::apply(channels_last(x), image_vector(bias), optional(rest));
 }
 
@@ -246,7 +249,7 @@ std::pair<Tensor, Tensor> fork(const Tensor& x) {
 
 Tensor rms_norm(const Tensor& x, const Tensor& x_bias, const Tensor& g, const Tensor& residual) {
   if (!kernels_for(x)) return plain::rms_norm(x, x_bias, g, residual);
-  const Tensor rest = residual.defined() ? channels_last(residual.to(x.scalar_type())) : residual;
+  const Tensor rest = like(residual, x);
   return RmsNorm::apply(channels_last(x), image_vector(x_bias), image_vector(g), optional(rest), false)[0];
 }
 

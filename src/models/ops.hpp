@@ -17,7 +17,7 @@ namespace df::ops {
 
 // Whether the device brings kernels. They want channels last, and a bias at the norm rather than at the convolution before it.
 bool fused(at::Device device);
-// x [N, C, H, W] with channels innermost in memory: x itself where they are.
+// x [N, C, H, W] with channels innermost in memory: x itself where they are; undefined stays so.
 Tensor channels_last(const Tensor& x);
 
 constexpr double group_eps = 1e-5;

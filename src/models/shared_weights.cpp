@@ -120,6 +120,10 @@ namespace {
 
 using Gradients = c10::intrusive_ptr<WeightGradients>;
 
+Gradients gradients_of(const AutogradContext* context, const std::string& name) {
+  return c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at(name).toCapsule());
+}
+
 // Weights for all tokens. Its backward pass comes after that of every convolution with one of them.
 struct Share : Function<Share> {
   static variable_list forward(AutogradContext* context, const Gradients& gradients, at::ScalarType type, at::TensorList weights) {
@@ -130,7 +134,7 @@ struct Share : Function<Share> {
     return cast;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
-    variable_list all = c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at("gradients").toCapsule())->sums();
+    variable_list all = gradients_of(context, "gradients")->sums();
     for (size_t i = 0; i < all.size(); ++i)  // of uses by other operators
       if (upstream[i].defined()) all[i] = all[i].defined() ? all[i] + upstream[i] : upstream[i].to(at::kFloat);
     all.insert(all.begin(), 2, Tensor());  // nothing for `gradients` and `type`
@@ -151,9 +155,7 @@ struct Convolved {
   }
   static Convolved of(const AutogradContext* context, const std::string& name) {
     const auto number = [&](const char* what) { return context->saved_data.at(name + what).toInt(); };
-    return {{number("stride"), number("padding")},
-            c10::static_intrusive_pointer_cast<WeightGradients>(context->saved_data.at(name + "gradients").toCapsule()),
-            static_cast<size_t>(number("place"))};
+    return {{number("stride"), number("padding")}, gradients_of(context, name + "gradients"), static_cast<size_t>(number("place"))};
   }
   void leave(const Tensor& dy, const ImagePair& x, const Tensor& w) const { gradients->leave(place, dy, x, w, step); }
 };
