@@ -42,7 +42,7 @@ void convolution(const Comparison& compare, const FusedKernels& kernels, const S
     compare.print(
         name, flop, [&] { at::conv2d(x, w, {}, 1, s.side / 2); },
         [&] {
-          kernels.convolution({x, {}}, w);
+          kernels.convolution({x, {}}, w, {});
         },
         unit);
   if (kernels.has_convolution_backward(dy, w, s.with_gradient, 0))
@@ -72,7 +72,7 @@ void pair(const Comparison& compare, const FusedKernels& kernels, int64_t side, 
   const std::array<int64_t, 2> padding = {side / 2, side / 2};
   const auto name = fmt::format("{} x (48 + 48) x 64 x 64 to 48 by {}", n, side);
   compare.print(
-      name, flop, [&] { at::conv2d(joined(), w, {}, 1, side / 2); }, [&] { kernels.convolution(x, w); }, unit);
+      name, flop, [&] { at::conv2d(joined(), w, {}, 1, side / 2); }, [&] { kernels.convolution(x, w, {}); }, unit);
   compare.print(
       "   gradient of both", flop,
       [&] {

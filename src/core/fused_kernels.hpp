@@ -190,7 +190,8 @@ class FusedKernels {
   // is a kernel that is faster than a general one, for tensors that lie like these; and its result. That the sizes agree, that all start at
   // multiples of 16 bytes and that gradients, too, are channels last is up to the caller.
   virtual bool has_convolution(const ImagePair& x, const Tensor& w) const = 0;
-  virtual Tensor convolution(const ImagePair& x, const Tensor& w) const = 0;
+  // Plus a bias by image, float32 [N, K] with rows any distance apart, or undefined.
+  virtual Tensor convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const = 0;
   // Gradients of images of `first` channels and then of `second` (or 0: none are wanted) from dy [N, K, H, W]; plus `more` like them, of
   // which each may be undefined.
   virtual bool has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const = 0;

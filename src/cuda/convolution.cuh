@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include "cuda/convolution_shape.cuh"
+#include "cuda/image_vector.cuh"
 
 namespace df::cuda {
 
@@ -23,6 +24,7 @@ struct Convolution {
 struct ConvolutionImages {
   const __nv_bfloat16 *x[2], *more[2];
   __nv_bfloat16* y[2];
+  ImageVector bias;  // of y, where that is not the gradient of images
 };
 
 // Whether there is a kernel for these sizes, and a device of so many multiprocessors is busy with it.

@@ -41,10 +41,10 @@ bool ConvolutionKernels::has_convolution(const ImagePair& x, const Tensor& w) co
   return fits(x) && of_kind(w) && cuda::convolution_fits(forward_convolution(x, w), multiprocessors());
 }
 
-Tensor ConvolutionKernels::convolution(const ImagePair& x, const Tensor& w) const {
+Tensor ConvolutionKernels::convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const {
   const c10::cuda::CUDAGuard guard(w.device());
   Tensor y = images_like(x.first, w.size(0));
-  const cuda::ConvolutionImages images{{elements<bf16>(x.first), elements<bf16>(x.second)}, {}, {elements_of<bf16>(y)}};
+  const cuda::ConvolutionImages images{{elements<bf16>(x.first), elements<bf16>(x.second)}, {}, {elements_of<bf16>(y)}, image_vector(bias)};
   C10_CUDA_CHECK(cuda::convolution(forward_convolution(x, w), multiprocessors(), images, elements<bf16>(w), stream()));
   return y;
 }
@@ -60,7 +60,8 @@ ImagePair ConvolutionKernels::convolution_backward(const Tensor& dy, const Tenso
   ImagePair dx{images_like(dy, first), second > 0 ? images_like(dy, second) : Tensor()};
   const cuda::ConvolutionImages images{{elements<bf16>(dy)},
                                        {elements<bf16>(more.first), elements<bf16>(more.second)},
-                                       {elements_of<bf16>(dx.first), second > 0 ? elements_of<bf16>(dx.second) : nullptr}};
+                                       {elements_of<bf16>(dx.first), second > 0 ? elements_of<bf16>(dx.second) : nullptr},
+                                       {}};
   C10_CUDA_CHECK(cuda::convolution(backward_convolution(dy, w, first, second), multiprocessors(), images, elements<bf16>(w), stream()));
   return dx;
 }

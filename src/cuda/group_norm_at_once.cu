@@ -6,6 +6,7 @@
 
 #include <numeric>
 
+#include "cuda/cluster_launch.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/group_norm_math.cuh"
 #include "cuda/vector.cuh"
@@ -313,19 +314,9 @@ Tile tile_of(const GroupNormShape& s) {
   return tile;
 }
 
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(GroupNormShape, Tile, Parameters...), const GroupNormShape& s, const Tile& tile, cudaStream_t stream,
-                   Arguments... arguments) {
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(tile.cluster), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(s.images * tile.cluster), static_cast<unsigned>(s.channels / tile.channels));
-  config.blockDim = dim3(threads);
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, s, tile, arguments...);
+ClusterLaunch launch_of(const GroupNormShape& s, const Tile& tile) {
+  const auto number = [](int n) { return static_cast<unsigned>(n); };
+  return {dim3(number(s.images * tile.cluster), number(s.channels / tile.channels)), dim3(number(tile.cluster)), threads};
 }
 
 }  // namespace
@@ -343,7 +334,7 @@ cudaError_t group_norm_at_once(const GroupNormShape& s, const GroupNormParameter
                       : tile.vectors <= 2 ? forward_kernel<T, A, 2>
                       : tile.vectors <= 4 ? forward_kernel<T, A, 4>
                                           : forward_kernel<T, A, most_vectors>;
-  return launch(kernel, s, tile, stream, p, x, residual, stats, y);
+  return launch_clusters(kernel, launch_of(s, tile), stream, s, tile, p, x, residual, stats, y);
 }
 
 template <class T, Activation A>
@@ -354,7 +345,7 @@ cudaError_t group_norm_backward_at_once(const GroupNormShape& s, const GroupNorm
                       : tile.vectors <= 2 ? backward_kernel<T, A, 2>
                       : tile.vectors <= 4 ? backward_kernel<T, A, 4>
                                           : backward_kernel<T, A, most_vectors>;
-  return launch(kernel, s, tile, stream, p, x, dy, stats, dx, dvectors);
+  return launch_clusters(kernel, launch_of(s, tile), stream, s, tile, p, x, dy, stats, dx, dvectors);
 }
 
 #define DF_INSTANCES(T, A)                                                                                                         \

@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "cuda/cluster_launch.cuh"
 #include "cuda/linear_attention_block.cuh"
 
 namespace df::cuda {
@@ -340,33 +341,22 @@ __global__ void __launch_bounds__(attention_threads, 2)
   memory_backward(block, rows, s, at, memory, keys, dmemory);
 }
 
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), const LinearAttentionShape& s, cudaStream_t stream, Arguments... arguments) {
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {1, static_cast<unsigned>(s.chunks), 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3((s.heads + 1) / 2, s.chunks, s.images);
-  config.blockDim = dim3(attention_threads);
-  config.dynamicSmemBytes = sizeof(AttentionBlock);
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(AttentionBlock));
-  if (error == cudaSuccess && s.chunks > 8) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  return error == cudaSuccess ? cudaLaunchKernelEx(&config, kernel, s, arguments...) : error;
+ClusterLaunch launch_of(const LinearAttentionShape& s) {
+  const auto number = [](int n) { return static_cast<unsigned>(n); };
+  return {dim3(number((s.heads + 1) / 2), number(s.chunks), number(s.images)), dim3(1, number(s.chunks)), attention_threads,
+          sizeof(AttentionBlock)};
 }
 
 }  // namespace
 
 cudaError_t linear_attention(const LinearAttentionShape& s, const bf16* qkv, const float* memory, float* context, float* keys, bf16* out,
                              cudaStream_t stream) {
-  return launch(forward_kernel, s, stream, qkv, memory, context, keys, out);
+  return launch_clusters(forward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, out);
 }
 
 cudaError_t linear_attention_backward(const LinearAttentionShape& s, const bf16* qkv, const float* memory, const float* context,
                                       const float* keys, const bf16* dout, bf16* dqkv, float* dmemory, cudaStream_t stream) {
-  return launch(backward_kernel, s, stream, qkv, memory, context, keys, dout, dqkv, dmemory);
+  return launch_clusters(backward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, dout, dqkv, dmemory);
 }
 
 }  // namespace df::cuda

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "cuda/cluster_launch.cuh"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {
@@ -277,16 +278,9 @@ cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVe
                               float* dvectors, cudaStream_t stream) {
   return with_lanes<T>(s.channels, [&](auto lanes, auto parts) {
     const auto [threads, blocks] = backward_cut<parts()>(s, lanes());
-    cudaLaunchAttribute cluster{};
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(s.images * blocks));
-    config.blockDim = dim3(threads);
-    config.stream = stream;
-    config.attrs = &cluster;
-    config.numAttrs = 1;
-    return cudaLaunchKernelEx(&config, backward_kernel<T, lanes(), parts()>, s, blocks, x_bias, g, x, dy, more, dx, dvectors);
+    const auto number = [](int n) { return static_cast<unsigned>(n); };
+    const ClusterLaunch how{dim3(number(s.images * blocks)), dim3(number(blocks)), threads};
+    return launch_clusters(backward_kernel<T, lanes(), parts()>, how, stream, s, blocks, x_bias, g, x, dy, more, dx, dvectors);
   });
 }
 

@@ -40,9 +40,11 @@ bool takes_pair(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
   return kernels->has_convolution_backward(dy, w, x.first.size(1), x.channels() - x.first.size(1));
 }
 
-Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step) {
-  if (const auto* kernels = kernels_for(x, w, step); kernels && kernels->has_convolution(x, w)) return kernels->convolution(x, w);
-  return at::conv2d(joined(x), w, {}, step.stride, step.padding);
+Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step, const Tensor& bias) {
+  if (const auto* kernels = kernels_for(x, w, step); kernels && kernels->has_convolution(x, w))
+    return kernels->convolution(x, w, float_rows(bias));
+  const Tensor y = at::conv2d(joined(x), w, {}, step.stride, step.padding);
+  return bias.defined() ? add_bias(y, bias, {}) : y;
 }
 
 ImagePair convolution_backward(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step, int64_t first, int64_t second,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Convolutions and their gradients, by a kernel where the device brings one for the sizes (core/fused_kernels.hpp) and by ATen elsewhere.
-// No bias; no gradients flow through.
+// No gradients flow through.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,8 @@ Tensor joined(const ImagePair& x);
 // Whether kernels take them as they are, in `convolution`, `convolution_backward` and `add_weights`. w [K, C, h, w] of their type.
 bool takes_pair(const ImagePair& x, const Tensor& w, ConvolutionStep step);
 
-Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step);
+// bias: by image, float32 [N, K] with rows any distance apart, or undefined.
+Tensor convolution(const ImagePair& x, const Tensor& w, ConvolutionStep step, const Tensor& bias);
 // The gradients of x from dy, that of the result: of images of `first` channels and of those of `second` channels that lie beside them, or
 // 0: none are wanted. Plus `more` like them, of which each may be undefined.
 ImagePair convolution_backward(const Tensor& dy, const ImagePair& x, const Tensor& w, ConvolutionStep step, int64_t first, int64_t second,

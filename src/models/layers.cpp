@@ -47,10 +47,12 @@ Convolution::Convolution(at::IntArrayRef sizes, bool bias, at::Generator generat
 
 Tensor Convolution::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
   const Tensor bias = rows.of(bias_);
-  if (bias.defined()) return ops::add_bias(without_bias(x), bias, residual);
+  if (bias.defined()) return residual.defined() ? ops::add_bias(without_bias(x), bias, residual) : biased(x, bias);
   const Tensor y = (*this)(x);
   return residual.defined() ? residual + y : y;
 }
+
+Tensor Convolution::biased(const Tensor& x, const Tensor& bias) const { return ops::add_bias(without_bias(x), bias, {}); }
 
 void Convolution::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Module::to(device, dtype, non_blocking);
@@ -71,6 +73,8 @@ Unbiased Convolution::unbiased(const Tensor& x) const {
 
 Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return convolution(x, weight(), bias, 1, padding_); }
 
+Tensor Conv2d::biased(const Tensor& x, const Tensor& bias) const { return biased_convolution(x, weight(), bias, padding_); }
+
 std::pair<Tensor, Tensor> Conv2d::without_bias_and_images(const Tensor& x) const { return convolution_and_images(x, weight(), padding_); }
 
 std::optional<std::pair<Tensor, Tensor>> Conv2d::twice(const Conv2d& other, const Tensor& x, const Tensor& more) const {
@@ -81,7 +85,7 @@ Tensor Conv2d::padded(const Tensor& x) const { return padded_convolution(x, weig
 
 Tensor Conv2d::of_both(const Tensor& x, const Tensor& more, const ImageRows& rows) const {
   const Tensor own = rows.of(bias());
-  return own.defined() ? ops::add_bias(convolution_of_both(x, more, weight(), padding_), own, {}) : (*this)(at::cat({x, more}, 1));
+  return own.defined() ? convolution_of_both(x, more, weight(), own, padding_) : (*this)(at::cat({x, more}, 1));
 }
 
 GroupNorm::GroupNorm(int64_t channels) {

@@ -82,6 +82,7 @@ class Convolution : public Module {
   // sizes: of the weight, output channels first.
   Convolution(at::IntArrayRef sizes, bool bias, at::Generator generator);
   virtual Tensor convolve(const Tensor& x, const Tensor& bias) const = 0;  // the bias may be undefined
+  virtual Tensor biased(const Tensor& x, const Tensor& bias) const;        // by image, [N, out]
   const Tensor& weight() const { return weight_; }
 
  private:
@@ -105,6 +106,7 @@ class Conv2d : public Convolution {
 
  private:
   Tensor convolve(const Tensor& x, const Tensor& bias) const override;
+  Tensor biased(const Tensor& x, const Tensor& bias) const override;
   int64_t padding_;
 };
 

@@ -22,12 +22,7 @@ using Optional = std::optional<Tensor>;
 
 Optional optional(const Tensor& x) { return x.defined() ? Optional(x) : std::nullopt; }
 Tensor or_none(const Optional& x) { return x ? *x : Tensor(); }
-// [N, C] with rows that may be strided.
-Optional image_vector(const Tensor& x) {
-  if (!x.defined()) return std::nullopt;
-  const Tensor rows = x.to(at::kFloat);
-  return rows.stride(1) == 1 ? rows : rows.contiguous();
-}
+Optional image_vector(const Tensor& x) { return optional(float_rows(x)); }
 
 // y as x is, of its type and with channels innermost; undefined stays so.
 Tensor like(const Tensor& y, const Tensor& x) { return y.defined() ? channels_last(y.to(x.scalar_type())) : y; }
@@ -97,7 +92,7 @@ struct AddBias : Function<AddBias> {
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const Tensor dy = channels_last(upstream[0]);
     const bool learned = context->saved_data["learned"].toBool(), residual = context->saved_data["residual"].toBool();
-    return {dy, learned ? fused_kernels(dy.device())->pixel_sums(dy) : Tensor(), residual ? dy : Tensor()};
+    return {dy, learned ? pixel_sums(dy) : Tensor(), residual ? dy : Tensor()};
   }
 };
 
@@ -221,6 +216,12 @@ bool fused(at::Device device) { return fused_kernels(device) != nullptr; }
 
 Tensor channels_last(const Tensor& x) { return x.defined() ? x.contiguous(at::MemoryFormat::ChannelsLast) : x; }
 
+Tensor float_rows(const Tensor& vectors) {
+  if (!vectors.defined()) return vectors;
+  const Tensor rows = vectors.to(at::kFloat);
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
+}
+
 Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, Activation activation, const Tensor& residual) {
   if (!kernels_for(x)) return plain::group_norm(x, vectors, groups, activation, residual);
   const Tensor rest = like(residual, x);
@@ -232,6 +233,10 @@ Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual) {
   if (!kernels_for(x)) return plain::add_bias(x, bias, residual);
   const Tensor rest = like(residual, x);
   return AddBias::apply(channels_last(x), image_vector(bias), optional(rest));
+}
+
+Tensor pixel_sums(const Tensor& dy) {
+  return kernels_for(dy) ? fused_kernels(dy.device())->pixel_sums(channels_last(dy)) : dy.sum({2, 3}, /*keepdim=*/false, at::kFloat);
 }
 
 Tensor upsample(const Tensor& x) { return kernels_for(x) ? Upsample::apply(channels_last(x)) : plain::upsample(x); }

@@ -20,6 +20,9 @@ bool fused(at::Device device);
 // x [N, C, H, W] with channels innermost in memory: x itself where they are; undefined stays so.
 Tensor channels_last(const Tensor& x);
 
+// Vectors [N, C] of images as kernels take them: float32, rows any distance apart; undefined stays so.
+Tensor float_rows(const Tensor& vectors);
+
 constexpr double group_eps = 1e-5;
 // Of each image a vector [N, C]. Gradients are those of each image, so that what images share is summed where it was expanded.
 struct NormVectors {
@@ -31,6 +34,9 @@ Tensor group_norm(const Tensor& x, const NormVectors& vectors, int64_t groups, A
 
 // x + bias + residual?, x [N, C, H, W], bias [N, C], of whose gradient each image gives its own.
 Tensor add_bias(const Tensor& x, const Tensor& bias, const Tensor& residual);
+
+// The gradient of such a bias: [N, C] from dy [N, C, H, W]. No gradients flow through.
+Tensor pixel_sums(const Tensor& dy);
 
 // Every pixel twice in each direction: [N, C, H, W] -> [N, C, 2 H, 2 W].
 Tensor upsample(const Tensor& x);

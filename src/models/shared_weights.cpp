@@ -160,17 +160,19 @@ struct Convolved {
   void leave(const Tensor& dy, const ImagePair& x, const Tensor& w) const { gradients->leave(place, dy, x, w, step); }
 };
 
-// w: `weight` as it is applied, with zeros for further channels or as it is. Results: the convolution, and x where it is kept.
+// w: `weight` as it is applied, with zeros for further channels or as it is. bias: by image. Results: the convolution, and x where it is
+// kept.
 struct Convolve : Function<Convolve> {
   static variable_list forward(AutogradContext* context, const Tensor& x, const std::optional<Tensor>& more, const Tensor& weight,
-                               const Tensor& w, const Convolved& how, bool keep) {
+                               const Tensor& w, const std::optional<Tensor>& bias, const Convolved& how, bool keep) {
     const Tensor images = ops::joined({x, more ? *more : Tensor()});
     context->save_for_backward({images, w});
     how.save(context, "");
     context->saved_data["channels"] = x.size(1);
     context->saved_data["more"] = more.has_value();
     context->set_materialize_grads(false);
-    variable_list results = {ops::convolution({images, {}}, w, how.step)};
+    context->saved_data["bias"] = bias.has_value();
+    variable_list results = {ops::convolution({images, {}}, w, how.step, bias ? *bias : Tensor())};
     if (keep) results.push_back(x.detach());
     return results;
   }
@@ -179,14 +181,15 @@ struct Convolve : Function<Convolve> {
     const Tensor &images = saved[0], &w = saved[1], &dy = upstream[0], kept = upstream.size() > 1 ? upstream[1] : Tensor();
     const Convolved how = Convolved::of(context, "");
     const int64_t channels = context->saved_data["channels"].toInt();
-    const bool more = context->saved_data["more"].toBool();
-    variable_list result(6);
+    const bool more = context->saved_data["more"].toBool(), bias = context->saved_data["bias"].toBool();
+    variable_list result(7);
     if (!dy.defined()) {
       result[0] = kept;
       return result;
     }
     // First what may take its time, so that it starts as soon as the other. Inputs are counted without what is not there.
     if (context->needs_input_grad(more ? 2 : 1)) how.leave(dy, {images, {}}, w);
+    if (bias && context->needs_input_grad(more ? 4 : 3)) result[4] = ops::pixel_sums(dy);
     const bool of_more = more && context->needs_input_grad(1);
     if (!of_more && !context->needs_input_grad(0)) return result;
     const auto dx = ops::convolution_backward(dy, {images, {}}, w, how.step, channels, of_more ? images.size(1) - channels : 0, {kept, {}});
@@ -203,7 +206,7 @@ struct ConvolveTwice : Function<ConvolveTwice> {
     context->save_for_backward({x, more, weight.detach(), other.detach()});
     how.save(context, "");
     other_how.save(context, "other ");
-    return {ops::convolution({x, more}, weight, how.step), ops::convolution({x, more}, other, other_how.step)};
+    return {ops::convolution({x, more}, weight, how.step, {}), ops::convolution({x, more}, other, other_how.step, {})};
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
     const auto saved = context->get_saved_variables();
@@ -244,12 +247,12 @@ class ConvolutionUse {
   }
   const Tensor& weight() const { return shared_.cast_[place_]; }
   // weight: as it was cast, perhaps with other sizes. out: the channels of the result, at least those of the weight.
-  variable_list operator()(const Tensor& x, const std::optional<Tensor>& more, const Tensor& weight, int64_t out, ops::ConvolutionStep step,
-                           bool keep) const {
+  variable_list operator()(const Tensor& x, const std::optional<Tensor>& more, const Tensor& weight, int64_t out,
+                           const std::optional<Tensor>& bias, ops::ConvolutionStep step, bool keep) const {
     const auto type = weight.scalar_type();
     const int64_t in = x.size(1) + (more ? more->size(1) : 0);
     const Tensor w = in > weight.size(1) || out > weight.size(0) || !lies_well(weight) ? as_applied(weight, out, in) : weight;
-    return Convolve::apply(x.to(type), more ? std::optional(more->to(type)) : more, weight, w.detach(), how(step), keep);
+    return Convolve::apply(x.to(type), more ? std::optional(more->to(type)) : more, weight, w.detach(), bias, how(step), keep);
   }
   Convolved how(ops::ConvolutionStep step) const { return {step, shared_.gradients_, place_}; }
 
@@ -282,11 +285,14 @@ Tensor cast(const Tensor& weight) {
   return at::autocast::cached_cast(Autocast::type(device, weight.scalar_type()), weight, device);
 }
 
-// With the weight alone, which nobody shares.
-Tensor plain_convolution(const Tensor& x, const Tensor& weight, ops::ConvolutionStep step) {
-  if (!plainly(x)) return at::conv2d(x, weight, {}, step.stride, step.padding);
+// With the weight alone, which nobody shares. bias: by image, or undefined.
+Tensor plain_convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, ops::ConvolutionStep step) {
+  if (!plainly(x)) {
+    const Tensor y = at::conv2d(x, weight, {}, step.stride, step.padding);
+    return bias.defined() ? ops::add_bias(y, bias, {}) : y;
+  }
   const Tensor w = cast(weight);
-  return ops::convolution({x.to(w.scalar_type()), {}}, w, step);
+  return ops::convolution({x.to(w.scalar_type()), {}}, w, step, bias);
 }
 
 }  // namespace
@@ -295,16 +301,16 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, in
   const auto seen = [&](const Tensor& w) { return sizes.empty() ? w : w.view(sizes); };
   if (const auto use = ConvolutionUse::of(weight)) {
     const Tensor w = seen(use->weight());
-    return bias.defined() ? at::conv2d(x, w, bias, stride, padding) : (*use)(x, {}, w, w.size(0), {stride, padding}, false)[0];
+    return bias.defined() ? at::conv2d(x, w, bias, stride, padding) : (*use)(x, {}, w, w.size(0), {}, {stride, padding}, false)[0];
   }
-  if (!bias.defined() && sizes.empty()) return plain_convolution(x, weight, {stride, padding});
+  if (!bias.defined() && sizes.empty()) return plain_convolution(x, weight, {}, {stride, padding});
   return at::conv2d(x, seen(weight), bias, stride, padding);
 }
 
 std::pair<Tensor, Tensor> convolution_and_images(const Tensor& x, const Tensor& weight, int64_t padding) {
   const auto use = ConvolutionUse::of(weight);
-  if (!use) return {plain_convolution(x, weight, {1, padding}), x};
-  const auto both = (*use)(x, {}, use->weight(), weight.size(0), {1, padding}, true);
+  if (!use) return {plain_convolution(x, weight, {}, {1, padding}), x};
+  const auto both = (*use)(x, {}, use->weight(), weight.size(0), {}, {1, padding}, true);
   return {both[0], both[1]};
 }
 
@@ -316,20 +322,25 @@ std::optional<std::pair<Tensor, Tensor>> convolve_twice(const Tensor& x, const T
   const ImagePair images{x.to(type), more.to(type)};
   const ops::ConvolutionStep step{1, w.size(2) / 2}, other_step{1, v.size(2) / 2};
   if (!ops::takes_pair(images, w, step) || !ops::takes_pair(images, v, other_step)) return {};
-  if (!use || !other_use) return std::pair(ops::convolution(images, w, step), ops::convolution(images, v, other_step));
+  if (!use || !other_use) return std::pair(ops::convolution(images, w, step, {}), ops::convolution(images, v, other_step, {}));
   const auto both = ConvolveTwice::apply(images.first, images.second, w, v, use->how(step), other_use->how(other_step));
   return std::pair(both[0], both[1]);
 }
 
 Tensor padded_convolution(const Tensor& x, const Tensor& weight, int64_t padding) {
   const auto use = ConvolutionUse::of(weight);
-  if (!use) return plain_convolution(x, weight, {1, padding});
-  return (*use)(x, {}, use->weight(), (weight.size(0) + 15) / 16 * 16, {1, padding}, false)[0];
+  if (!use) return plain_convolution(x, weight, {}, {1, padding});
+  return (*use)(x, {}, use->weight(), (weight.size(0) + 15) / 16 * 16, {}, {1, padding}, false)[0];
 }
 
-Tensor convolution_of_both(const Tensor& x, const Tensor& more, const Tensor& weight, int64_t padding) {
-  if (const auto use = ConvolutionUse::of(weight)) return (*use)(x, more, use->weight(), weight.size(0), {1, padding}, false)[0];
-  return plain_convolution(at::cat({x, more.narrow(1, 0, weight.size(1) - x.size(1))}, 1), weight, {1, padding});
+Tensor biased_convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t padding) {
+  if (const auto use = ConvolutionUse::of(weight)) return (*use)(x, {}, use->weight(), weight.size(0), bias, {1, padding}, false)[0];
+  return plain_convolution(x, weight, bias, {1, padding});
+}
+
+Tensor convolution_of_both(const Tensor& x, const Tensor& more, const Tensor& weight, const Tensor& bias, int64_t padding) {
+  if (const auto use = ConvolutionUse::of(weight)) return (*use)(x, more, use->weight(), weight.size(0), bias, {1, padding}, false)[0];
+  return plain_convolution(at::cat({x, more.narrow(1, 0, weight.size(1) - x.size(1))}, 1), weight, bias, {1, padding});
 }
 
 }  // namespace df::layers

@@ -50,7 +50,9 @@ std::optional<std::pair<Tensor, Tensor>> convolve_twice(const Tensor& x, const T
 // With the output channels of shared weights rounded up to sixteens, zeros, and any number of input channels beyond the weight's, which do
 // not count: what kernels want. Stride 1.
 Tensor padded_convolution(const Tensor& x, const Tensor& weight, int64_t padding);
-// The convolution of x and `more` beside each other in their channels. Of `more` those beyond the weight's are zeros or do not count.
-Tensor convolution_of_both(const Tensor& x, const Tensor& more, const Tensor& weight, int64_t padding);
+// With a bias by image, [N, out]: of its gradient each image gives its own. Stride 1.
+Tensor biased_convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t padding);
+// The same of x and `more` beside each other in their channels. Of `more` those beyond the weight's are zeros or do not count.
+Tensor convolution_of_both(const Tensor& x, const Tensor& more, const Tensor& weight, const Tensor& bias, int64_t padding);
 
 }  // namespace df::layers

@@ -46,9 +46,13 @@ TEST_P(Forward, GivesImages) {
   const Sizes& s = GetParam();
   const Tensor x = images({s.images, s.in, s.height, s.width}), w = images({s.out, s.in, s.side, s.side});
   ASSERT_TRUE(kernels_->has_convolution({x, {}}, w));
-  const Tensor y = ops::convolution({x, {}}, w, {1, s.side / 2});
+  const Tensor y = ops::convolution({x, {}}, w, {1, s.side / 2}, {}), expected = at::conv2d(exact(x), exact(w), {}, 1, s.side / 2);
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_LT(relative_distance(y, at::conv2d(exact(x), exact(w), {}, 1, s.side / 2)), rounding);
+  EXPECT_LT(relative_distance(y, expected), rounding);
+  // One for each image, rows apart.
+  const Tensor bias = 30 * at::randn({s.images, s.out + 3}, generator_, y.options().dtype(at::kFloat)).narrow(1, 1, s.out);
+  EXPECT_LT(relative_distance(ops::convolution({x, {}}, w, {1, s.side / 2}, bias), expected + exact(bias).view({s.images, s.out, 1, 1})),
+            rounding);
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, Forward,
                          ::testing::Values(Sizes{32, 48, 48, 64, 64}, Sizes{9, 96, 48, 64, 64}, Sizes{70, 48, 96, 32, 32},
@@ -107,7 +111,7 @@ TEST_P(Pair, IsConvolvedAsIfItWereJoined) {
   const ops::ConvolutionStep step{1, s.side / 2};
   ASSERT_TRUE(ops::takes_pair(x, w, step));
   const Tensor both = exact(at::cat({x.first, x.second}, 1));
-  EXPECT_LT(relative_distance(ops::convolution(x, w, step), at::conv2d(both, exact(w), {}, 1, step.padding)), rounding);
+  EXPECT_LT(relative_distance(ops::convolution(x, w, step, {}), at::conv2d(both, exact(w), {}, 1, step.padding)), rounding);
   const Tensor dx = at::conv_transpose2d(exact(dy), exact(w), {}, 1, step.padding);
   const ImagePair found = ops::convolution_backward(dy, x, w, step, s.in / 2, s.in / 2, more);
   EXPECT_LT(relative_distance(found.first, dx.narrow(1, 0, s.in / 2) + exact(more.first)), rounding);

@@ -70,7 +70,10 @@ class PlainKernels : public FusedKernels {
     return {more.defined() ? d[0] + more : d[0], d[1], d[2]};
   }
   bool has_convolution(const ImagePair&, const Tensor&) const override { return true; }
-  Tensor convolution(const ImagePair& x, const Tensor& w) const override { return at::conv2d(joined(x), w, {}, 1, w.size(2) / 2); }
+  Tensor convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const override {
+    const Tensor y = at::conv2d(joined(x), w, {}, 1, w.size(2) / 2);
+    return bias.defined() ? ops::plain::add_bias(y, bias, {}) : y;
+  }
   bool has_convolution_backward(const Tensor&, const Tensor&, int64_t, int64_t) const override { return true; }
   ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const override {
     const Tensor dx = at::conv_transpose2d(dy, w, {}, 1, w.size(2) / 2);
