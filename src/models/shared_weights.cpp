@@ -129,8 +129,14 @@ struct Share : Function<Share> {
   static variable_list forward(AutogradContext* context, const Gradients& gradients, at::ScalarType type, at::TensorList weights) {
     context->saved_data["gradients"] = at::IValue::make_capsule(gradients);
     context->set_materialize_grads(false);
-    variable_list cast;
-    for (const Tensor& weight : weights) cast.push_back(weight.scalar_type() == type ? weight.detach() : weight.to(type));
+    variable_list cast, from, to;
+    for (const Tensor& weight : weights) {
+      cast.push_back(weight.scalar_type() == type ? weight.detach() : at::empty_like(weight, weight.options().dtype(type)));
+      if (weight.scalar_type() == type) continue;
+      from.push_back(weight.detach());
+      to.push_back(cast.back());
+    }
+    if (!to.empty()) at::_foreach_copy_(to, from);  // few kernels for all
     return cast;
   }
   static variable_list backward(AutogradContext* context, const variable_list& upstream) {
