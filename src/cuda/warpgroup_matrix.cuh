@@ -54,11 +54,9 @@ __device__ inline void wait_for_products(float (&sum)[tiles][eights][4], const u
 #define DF_SUMS_16 DF_SUMS(0), DF_SUMS(1)
 #define DF_SUMS_32 DF_SUMS_16, DF_SUMS(2), DF_SUMS(3)
 #define DF_SUMS_48 DF_SUMS_32, DF_SUMS(4), DF_SUMS(5)
-#define DF_SUMS_64 DF_SUMS_48, DF_SUMS(6), DF_SUMS(7)
 #define DF_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define DF_NAMES_32 DF_NAMES_16 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define DF_NAMES_48 DF_NAMES_32 ", %16, %17, %18, %19, %20, %21, %22, %23"
-#define DF_NAMES_64 DF_NAMES_48 ", %24, %25, %26, %27, %28, %29, %30, %31"
 #define DF_PRODUCT(N) \
   "{\n.reg .pred add;\nsetp.eq.u32 add, 0, 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" DF_NAMES_##N "}, "
 // The last are the numbers of the operands after the sums.
@@ -83,15 +81,12 @@ DF_MULTIPLY(48, "%24", "%25", "%26", "%27")
 DF_MULTIPLY_REGISTERS(16, "%8", "%9", "%10", "%11", "%12", "%13")
 DF_MULTIPLY_REGISTERS(32, "%16", "%17", "%18", "%19", "%20", "%21")
 DF_MULTIPLY_REGISTERS(48, "%24", "%25", "%26", "%27", "%28", "%29")
-DF_MULTIPLY_REGISTERS(64, "%32", "%33", "%34", "%35", "%36", "%37")
 #undef DF_MULTIPLY_REGISTERS
 #undef DF_MULTIPLY
 #undef DF_PRODUCT
-#undef DF_NAMES_64
 #undef DF_NAMES_48
 #undef DF_NAMES_32
 #undef DF_NAMES_16
-#undef DF_SUMS_64
 #undef DF_SUMS_48
 #undef DF_SUMS_32
 #undef DF_SUMS_16

@@ -56,7 +56,8 @@ TEST_P(Forward, GivesImages) {
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, Forward,
                          ::testing::Values(Sizes{32, 48, 48, 64, 64}, Sizes{9, 96, 48, 64, 64}, Sizes{70, 48, 96, 32, 32},
-                                           Sizes{50, 96, 96, 32, 48}, Sizes{11, 32, 48, 64, 64, 7}, Sizes{20, 16, 16, 64, 64}));
+                                           Sizes{50, 96, 96, 32, 48}, Sizes{11, 32, 48, 64, 64, 7}, Sizes{20, 16, 16, 64, 64},
+                                           Sizes{67, 48, 48, 16, 16}, Sizes{51, 48, 48, 48, 16}, Sizes{45, 96, 48, 16, 80}));
 
 // in: the channels that have a gradient; out: of the result.
 using Backward = ConvolutionKernels;
@@ -74,7 +75,7 @@ TEST_P(Backward, GivesTheGradientOfTheFirstChannelsAndAddsAnother) {
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, Backward,
                          ::testing::Values(Sizes{32, 48, 48, 64, 64}, Sizes{9, 96, 48, 64, 64}, Sizes{70, 48, 96, 32, 32},
-                                           Sizes{11, 16, 48, 64, 64, 7}));
+                                           Sizes{11, 16, 48, 64, 64, 7}, Sizes{67, 48, 48, 16, 16}, Sizes{51, 48, 48, 48, 16}));
 
 using Weights = ConvolutionKernels;
 TEST_P(Weights, AddUpTheGradientsOfSeveralBatches) {
