@@ -60,6 +60,10 @@ inline Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
   return at::empty(sizes, at::TensorOptions(at::kFloat).device(like.device()));
 }
 
+// Images of as many pixels, channels innermost.
+inline Tensor images_like(const Tensor& x, int64_t channels) {
+  return at::empty({x.size(0), channels, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+}
 inline Tensor like(const Tensor& x) { return at::empty_like(x, x.options(), at::MemoryFormat::ChannelsLast); }
 
 inline cuda::GroupNormShape shape_of(const GroupNormInput& in) {

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "cuda/image_planes.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/vector.cuh"
 #include "cuda/warp_matrix.cuh"
 #include "cuda/warpgroup_matrix.cuh"
@@ -30,7 +31,7 @@ struct ConvolutionTile {
   // neighbours of w come to different banks.
   static constexpr int parts = (transposed ? N : C) / 8, lines = transposed ? C : N, plane_bytes = (lines + 1) * 16;
   static constexpr int tap_bytes = parts * plane_bytes, weight_bytes = taps * tap_bytes;
-  static constexpr int shared_bytes(int chunks) { return teams * stages * Input::bytes + chunks * weight_bytes; }
+  static constexpr size_t shared_bytes(int chunks) { return teams * stages * Input::bytes + chunks * weight_bytes; }
   using Sums = float[eights][N / 8][4];  // of 8 x 8 pixels beside each other
 
   // N x C weights of each tap on their way to shared memory: a thread has those of a tap and a part, of some lines.
@@ -297,17 +298,12 @@ bool with_tile(const Convolution& c, F&& f) {
   return false;
 }
 
-template <class Tile, bool split>
-cudaError_t launch(const Convolution& c, int multiprocessors, const ConvolutionImages& images, const __nv_bfloat16* w,
-                   cudaStream_t stream) {
-  // As many blocks as run at once, each with as many tiles as the others where that is possible.
-  constexpr auto kernel = convolution_kernel<Tile, split>;
-  const int shared = Tile::shared_bytes(c.shape.in / Tile::C), outs = c.shape.out / Tile::N;
-  const cudaError_t ready = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
-  if (ready != cudaSuccess) return ready;
-  const int at_once = std::max(1, multiprocessors * Tile::blocks_at_once / outs), each = (tiles(c.shape) + at_once - 1) / at_once;
-  kernel<<<dim3((tiles(c.shape) + each - 1) / each, outs), threads, shared, stream>>>(c, images, w);
-  return cudaGetLastError();
+// As many blocks as run at once, each with as many tiles as the others where that is possible.
+template <class Tile>
+Launch launch_of(const ConvolutionShape& s, int multiprocessors) {
+  const int outs = s.out / Tile::N, at_once = std::max(1, multiprocessors * Tile::blocks_at_once / outs);
+  const int each = (tiles(s) + at_once - 1) / at_once;
+  return {dim3((tiles(s) + each - 1) / each, outs), threads, Tile::shared_bytes(s.in / Tile::C)};
 }
 
 }  // namespace
@@ -320,7 +316,10 @@ bool convolution_fits(const Convolution& c, int multiprocessors) {
 cudaError_t convolution(const Convolution& c, int multiprocessors, const ConvolutionImages& images, const __nv_bfloat16* w,
                         cudaStream_t stream) {
   cudaError_t error = cudaErrorInvalidValue;
-  with_tile(c, [&](auto tile, auto split) { error = launch<decltype(tile), split>(c, multiprocessors, images, w, stream); });
+  with_tile(c, [&](auto tile, auto split) {
+    using Tile = decltype(tile);
+    error = launch(convolution_kernel<Tile, split>, launch_of<Tile>(c.shape, multiprocessors), stream, c, images, w);
+  });
   return error;
 }
 

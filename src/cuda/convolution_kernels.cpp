@@ -31,9 +31,6 @@ cuda::Convolution backward_convolution(const Tensor& dy, const Tensor& w, int64_
   const auto in = static_cast<int>(w.size(0)), row = static_cast<int>(w.size(1));
   return {shape_of(dy, in, first + second, w.size(2)), true, row, in, static_cast<int>(first)};
 }
-Tensor images_like(const Tensor& x, int64_t channels) {
-  return at::empty({x.size(0), channels, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda/image_planes.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/shared_memory.cuh"
 #include "cuda/warp_matrix.cuh"
 #include "cuda/warpgroup_matrix.cuh"
@@ -51,18 +52,17 @@ struct WeightTile {
   struct Copy {
     typename Gradient::template Copy<warps> dy;
     typename Input::template Copy<warps> x;
-    __device__ void fetch_dy(const ConvolutionBatches& b, const Place& at, int warp, int out) {
-      const ConvolutionShape& s = b.shape;
-      dy.fetch({b.dy[at.batch], s.images, s.height, s.width, s.out}, warp, at.image, at.y, at.x, out);
-    }
-    __device__ void fetch_x(const ConvolutionBatches& b, const Place& at, int warp, int in, int row) {
+    __device__ void fetch(const ConvolutionBatches& b, const Place& at, int warp, int out, int in, int row) {
       const ConvolutionShape& s = b.shape;
       const bool second = in >= b.first;
       const Images from{b.x[second][at.batch], s.images, s.height, s.width, second ? s.in - b.first : b.first};
       x.fetch(from, warp, at.image, all_rows ? at.y : at.y + row - Side / 2, at.x, in - (second ? b.first : 0));
+      dy.fetch({b.dy[at.batch], s.images, s.height, s.width, s.out}, warp, at.image, at.y, at.x, out);
     }
-    __device__ void store_dy(unsigned stage, int warp) const { dy.store(stage, warp); }
-    __device__ void store_x(unsigned stage, int warp) const { x.store(stage + Gradient::bytes, warp); }
+    __device__ void store(unsigned stage, int warp) const {
+      x.store(stage + Gradient::bytes, warp);
+      dy.store(stage, warp);
+    }
   };
 
   // The row of eight pixels that a step starts with, of those of `Any`.
@@ -109,10 +109,8 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_at_once)
   typename Tile::Copy copy;
   if (first < last) {
     const typename Tile::Place at(s, first);
-    copy.fetch_x(b, at, warp, in, first_row);
-    copy.fetch_dy(b, at, warp, out);
-    copy.store_x(stage, warp);
-    copy.store_dy(stage, warp);
+    copy.fetch(b, at, warp, out, in, first_row);
+    copy.store(stage, warp);
   }
   for (int tile = first; tile < last; ++tile) {
     const typename Tile::Place next(s, tile + 1);
@@ -127,14 +125,8 @@ __global__ void __launch_bounds__(Tile::threads, Tile::blocks_at_once)
       Tile::multiply(sum, a, stage, row, share * Tile::steps + step);
       end_products();
       // While these are under way, the next tile: asked for as early, and stored as late, as can be.
-      if (more && step == 0) {
-        copy.fetch_x(b, next, warp, in, first_row);
-        copy.fetch_dy(b, next, warp, out);
-      }
-      if (more && step + Tile::at_once == Tile::steps) {
-        copy.store_x(other, warp);
-        copy.store_dy(other, warp);
-      }
+      if (more && step == 0) copy.fetch(b, next, warp, out, in, first_row);
+      if (more && step + Tile::at_once == Tile::steps) copy.store(other, warp);
       wait_for_products(sum, a);
     }
     const unsigned used = stage;
@@ -238,12 +230,8 @@ cudaError_t convolution_weights(const ConvolutionBatches& b, int parts, const fl
   cudaError_t error = cudaErrorInvalidValue;
   with_tile(s, b.first, [&](auto shape) {
     using Tile = decltype(shape);
-    const cudaError_t ready = cudaFuncSetAttribute(partial_kernel<Tile>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::shared);
-    error = ready;
-    if (error != cudaSuccess) return;
     const dim3 blocks(parts / Tile::shares, s.out / Tile::Out * (s.in / Tile::In), Tile::Side / Tile::rows);
-    partial_kernel<Tile><<<blocks, Tile::threads, Tile::shared, stream>>>(b, partial);
-    error = cudaGetLastError();
+    error = launch(partial_kernel<Tile>, {blocks, Tile::threads, Tile::shared}, stream, b, partial);
   });
   if (error != cudaSuccess) return error;
   const int vectors = s.out * s.side * s.side * s.in / 4;

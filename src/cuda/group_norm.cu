@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cuda/group_norm_math.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {
@@ -64,16 +65,6 @@ __device__ void each_pixel(const Place& place, F&& f) {
 #pragma unroll
     for (int u = 0; u < U; ++u)
       if (first + u * place.step < place.end) f(u, first + u * place.step);
-}
-
-// Numbers of channels that lie in shared memory.
-template <int V>
-__device__ void take(float (&values)[V], const float* from) {
-#pragma unroll
-  for (int i = 0; i < V; i += 4) {
-    const float4 four = *reinterpret_cast<const float4*>(from + i);
-    values[i] = four.x, values[i + 1] = four.y, values[i + 2] = four.z, values[i + 3] = four.w;
-  }
 }
 
 __device__ inline Channel channel_at(const GroupNormShape& s, const GroupNormParameters& p, int n, int c, const float* moments) {
@@ -316,12 +307,9 @@ size_t scratch(const GroupNormShape& s, int least) {
   return std::max(block<T>(s) * Vector<T>::size * K, least) * sizeof(float);
 }
 
-// More shared memory than a kernel has without asking is for very many channels only.
-template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), const GroupNormShape& s, int threads, size_t bytes, cudaStream_t stream,
-            Arguments... arguments) {
-  if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  kernel<<<dim3(s.chunks, s.images), threads, bytes, stream>>>(arguments...);
+template <class T>
+Launch launch_of(const GroupNormShape& s, size_t bytes) {
+  return {dim3(s.chunks, s.images), block<T>(s), bytes};
 }
 
 }  // namespace
@@ -329,16 +317,16 @@ void launch(void (*kernel)(Parameters...), const GroupNormShape& s, int threads,
 template <class T, Activation A>
 void group_norm(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* residual, float* partial, float* stats, T* y,
                 cudaStream_t stream) {
-  launch(sums_kernel<T>, s, block<T>(s), scratch<T, 2>(s, 0), stream, s, x, partial);
-  launch(residual ? apply_kernel<T, A, true> : apply_kernel<T, A, false>, s, block<T>(s), (6 * s.channels + 2 * s.groups) * sizeof(float),
+  launch(sums_kernel<T>, launch_of<T>(s, scratch<T, 2>(s, 0)), stream, s, x, partial);
+  launch(residual ? apply_kernel<T, A, true> : apply_kernel<T, A, false>, launch_of<T>(s, (6 * s.channels + 2 * s.groups) * sizeof(float)),
          stream, s, p, x, residual, partial, stats, y);
 }
 
 template <class T, Activation A>
 void group_norm_backward(const GroupNormShape& s, const GroupNormParameters& p, const T* x, const T* dy, const float* stats, float* partial,
                          T* dx, float* dvectors, cudaStream_t stream) {
-  launch(backward_sums_kernel<T, A>, s, block<T>(s), scratch<T, 3>(s, 3 * s.channels), stream, s, p, x, dy, stats, partial);
-  launch(backward_apply_kernel<T, A>, s, block<T>(s), (7 * s.channels + 4 * s.groups) * sizeof(float), stream, s, p, x, dy, stats, partial,
+  launch(backward_sums_kernel<T, A>, launch_of<T>(s, scratch<T, 3>(s, 3 * s.channels)), stream, s, p, x, dy, stats, partial);
+  launch(backward_apply_kernel<T, A>, launch_of<T>(s, (7 * s.channels + 4 * s.groups) * sizeof(float)), stream, s, p, x, dy, stats, partial,
          dx, dvectors);
 }
 

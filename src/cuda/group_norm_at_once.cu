@@ -6,9 +6,9 @@
 
 #include <numeric>
 
-#include "cuda/cluster_launch.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/group_norm_math.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {
@@ -59,12 +59,6 @@ template <class T, int P>
 __device__ void read(uint4 (&packed)[P], const T* from, const Place& place) {
 #pragma unroll
   for (int i = 0; i < P; ++i) packed[i] = place.has(i) ? load_packed(from + place.at(i)) : uint4{};
-}
-
-template <int V>
-__device__ void take(float (&values)[V], const float* from) {
-#pragma unroll
-  for (int i = 0; i < V; ++i) values[i] = from[i];
 }
 
 template <class F>
@@ -143,7 +137,8 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
     forward_kernel(GroupNormShape s, Tile tile, GroupNormParameters p, const T* x, const T* residual, float* stats, T* y) {
   constexpr int V = Vector<T>::size;
   __shared__ Totals<2, V> shared;
-  __shared__ float moments[2 * most_channels], x_bias[most_channels], scale[most_channels], shift[most_channels], more[most_channels];
+  __shared__ float moments[2 * most_channels];
+  __shared__ __align__(16) float x_bias[most_channels], scale[most_channels], shift[most_channels], more[most_channels];
   const Place place(s, tile, x);
   uint4 values[P], rest[P];
   read(values, x, place);
@@ -218,8 +213,9 @@ __global__ void __launch_bounds__(threads, blocks_a_multiprocessor<P>)
                     float* dvectors) {
   constexpr int V = Vector<T>::size;
   __shared__ Totals<3, V> shared;
-  __shared__ float means[2 * most_channels], gain[most_channels], scale[most_channels], shift[most_channels], offset[most_channels];
-  __shared__ float by_x[most_channels], constant[most_channels];
+  __shared__ float means[2 * most_channels], gain[most_channels];
+  __shared__ __align__(16) float scale[most_channels], shift[most_channels], offset[most_channels], by_x[most_channels];
+  __shared__ __align__(16) float constant[most_channels];
   const Place place(s, tile, x);
   uint4 values[P], upstream[P];
   read(values, x, place);
@@ -314,9 +310,8 @@ Tile tile_of(const GroupNormShape& s) {
   return tile;
 }
 
-ClusterLaunch launch_of(const GroupNormShape& s, const Tile& tile) {
-  const auto number = [](int n) { return static_cast<unsigned>(n); };
-  return {dim3(number(s.images * tile.cluster), number(s.channels / tile.channels)), dim3(number(tile.cluster)), threads};
+Launch launch_of(const GroupNormShape& s, const Tile& tile) {
+  return {dim3(s.images * tile.cluster, s.channels / tile.channels), threads, 0, dim3(tile.cluster)};
 }
 
 }  // namespace
@@ -334,7 +329,7 @@ cudaError_t group_norm_at_once(const GroupNormShape& s, const GroupNormParameter
                       : tile.vectors <= 2 ? forward_kernel<T, A, 2>
                       : tile.vectors <= 4 ? forward_kernel<T, A, 4>
                                           : forward_kernel<T, A, most_vectors>;
-  return launch_clusters(kernel, launch_of(s, tile), stream, s, tile, p, x, residual, stats, y);
+  return launch(kernel, launch_of(s, tile), stream, s, tile, p, x, residual, stats, y);
 }
 
 template <class T, Activation A>
@@ -345,7 +340,7 @@ cudaError_t group_norm_backward_at_once(const GroupNormShape& s, const GroupNorm
                       : tile.vectors <= 2 ? backward_kernel<T, A, 2>
                       : tile.vectors <= 4 ? backward_kernel<T, A, 4>
                                           : backward_kernel<T, A, most_vectors>;
-  return launch_clusters(kernel, launch_of(s, tile), stream, s, tile, p, x, dy, stats, dx, dvectors);
+  return launch(kernel, launch_of(s, tile), stream, s, tile, p, x, dy, stats, dx, dvectors);
 }
 
 #define DF_INSTANCES(T, A)                                                                                                         \

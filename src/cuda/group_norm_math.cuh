@@ -40,6 +40,16 @@ __device__ inline void write_gradients(const Channel& ch, float mean, float sum_
   out[3 * apart] = sum_dy;
 }
 
+// Numbers of V channels that lie in shared memory, from a multiple of 16 bytes on.
+template <int V>
+__device__ inline void take(float (&values)[V], const float* from) {
+#pragma unroll
+  for (int i = 0; i < V; i += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from + i);
+    values[i] = four.x, values[i + 1] = four.y, values[i + 2] = four.z, values[i + 3] = four.w;
+  }
+}
+
 // One instruction each, which __expf and __fdividef are not: those also care for numbers so small or large that it is all the same here.
 __device__ inline float power_of_two(float x) {
   float y;

@@ -123,7 +123,7 @@ class CudaKernels final : public ConvolutionKernels {
 
   Tensor concatenate(const Tensor& a, const Tensor& b) const override {
     const c10::cuda::CUDAGuard guard(a.device());
-    auto y = at::empty({a.size(0), a.size(1) + b.size(1), a.size(2), a.size(3)}, a.options(), at::MemoryFormat::ChannelsLast);
+    auto y = images_like(a, a.size(1) + b.size(1));
     with_type(a, [&](auto type) {
       using T = decltype(type);
       cuda::concatenate<T>(static_cast<int>(a.numel() / a.size(1)), static_cast<int>(a.size(1)), static_cast<int>(b.size(1)),
@@ -177,7 +177,7 @@ class CudaKernels final : public ConvolutionKernels {
     const c10::cuda::CUDAGuard guard(in.qkv.device());
     const auto s = shape_of(in);
     LinearAttentionOutput out;
-    out.out = at::empty({s.images, s.heads * 32, in.qkv.size(2), in.qkv.size(3)}, in.qkv.options(), at::MemoryFormat::ChannelsLast);
+    out.out = images_like(in.qkv, s.heads * 32);
     out.context = float_empty(in.qkv, {s.images * s.heads, 32, 32});
     out.keys = float_empty(in.qkv, {s.images * s.heads, 2, 32});
     C10_CUDA_CHECK(cuda::linear_attention(s, elements<bf16>(in.qkv), floats(in.memory), elements_of<float>(out.context),

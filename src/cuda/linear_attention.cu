@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "cuda/cluster_launch.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/linear_attention_block.cuh"
 
 namespace df::cuda {
@@ -341,22 +341,20 @@ __global__ void __launch_bounds__(attention_threads, 2)
   memory_backward(block, rows, s, at, memory, keys, dmemory);
 }
 
-ClusterLaunch launch_of(const LinearAttentionShape& s) {
-  const auto number = [](int n) { return static_cast<unsigned>(n); };
-  return {dim3(number((s.heads + 1) / 2), number(s.chunks), number(s.images)), dim3(1, number(s.chunks)), attention_threads,
-          sizeof(AttentionBlock)};
+Launch launch_of(const LinearAttentionShape& s) {
+  return {dim3((s.heads + 1) / 2, s.chunks, s.images), attention_threads, sizeof(AttentionBlock), dim3(1, s.chunks)};
 }
 
 }  // namespace
 
 cudaError_t linear_attention(const LinearAttentionShape& s, const bf16* qkv, const float* memory, float* context, float* keys, bf16* out,
                              cudaStream_t stream) {
-  return launch_clusters(forward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, out);
+  return launch(forward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, out);
 }
 
 cudaError_t linear_attention_backward(const LinearAttentionShape& s, const bf16* qkv, const float* memory, const float* context,
                                       const float* keys, const bf16* dout, bf16* dqkv, float* dmemory, cudaStream_t stream) {
-  return launch_clusters(backward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, dout, dqkv, dmemory);
+  return launch(backward_kernel, launch_of(s), stream, s, qkv, memory, context, keys, dout, dqkv, dmemory);
 }
 
 }  // namespace df::cuda

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "cuda/cluster_launch.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {
@@ -278,9 +278,8 @@ cudaError_t rms_norm_backward(const RmsNormShape& s, ImageVector x_bias, ImageVe
                               float* dvectors, cudaStream_t stream) {
   return with_lanes<T>(s.channels, [&](auto lanes, auto parts) {
     const auto [threads, blocks] = backward_cut<parts()>(s, lanes());
-    const auto number = [](int n) { return static_cast<unsigned>(n); };
-    const ClusterLaunch how{dim3(number(s.images * blocks)), dim3(number(blocks)), threads};
-    return launch_clusters(backward_kernel<T, lanes(), parts()>, how, stream, s, blocks, x_bias, g, x, dy, more, dx, dvectors);
+    const Launch how{dim3(s.images * blocks), threads, 0, dim3(blocks)};
+    return launch(backward_kernel<T, lanes(), parts()>, how, stream, s, blocks, x_bias, g, x, dy, more, dx, dvectors);
   });
 }
 
