@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "app.hpp"
-#include "diffusion_forcing/data/maze2d_generate.hpp"
-#include "diffusion_forcing/data/maze2d_statistics.hpp"
+#include "diffusion_forcing/maze2d/maze2d_generate.hpp"
+#include "diffusion_forcing/maze2d/maze2d_statistics.hpp"
 
 namespace df::app {
 

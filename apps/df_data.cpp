@@ -12,11 +12,11 @@
 #include "app.hpp"
 #include "data_maze2d.hpp"
 #include "diffusion_forcing/config/experiment.hpp"
-#include "diffusion_forcing/config/token_video.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
 #include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/procedures/token_video.hpp"
 
 namespace {
 

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "app.hpp"
-#include "diffusion_forcing/config/procedures.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/evaluation/evaluate.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 #include "eval_maze2d.hpp"
 

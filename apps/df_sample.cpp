@@ -10,14 +10,14 @@
 #include <sstream>
 
 #include "app.hpp"
-#include "diffusion_forcing/config/procedures.hpp"
-#include "diffusion_forcing/config/token_video.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/npy.hpp"
 #include "diffusion_forcing/core/precision.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
+#include "diffusion_forcing/procedures/token_video.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "app.hpp"
-#include "diffusion_forcing/config/procedures.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
 
 namespace {
 
@@ -29,7 +29,8 @@ df::ExperimentConfig read_config(const Arguments& arguments) {
   if (!arguments.options.resume || arguments.options.out.empty())
     throw df::ConfigError("--config: missing; expected an experiment file, or --resume with --out RUN");
   const auto path = arguments.options.out / "config.yaml";
-  if (!std::filesystem::exists(path)) throw df::ConfigError(arguments.options.out.string() + ": nothing to resume: config.yaml is not there");
+  if (!std::filesystem::exists(path))
+    throw df::ConfigError(arguments.options.out.string() + ": nothing to resume: config.yaml is not there");
   return df::load_experiment(path, arguments.overrides);
 }
 
@@ -76,7 +77,8 @@ int main(int argc, char** argv) {
   CLI::App app("Train a Diffusion Forcing model as an experiment file says.", "df-train");
   app.footer(examples);
   Arguments arguments;
-  app.add_option("--config", arguments.config, "experiment file; a bare name is also looked for among the installed ones")->type_name("FILE");
+  app.add_option("--config", arguments.config, "experiment file; a bare name is also looked for among the installed ones")
+      ->type_name("FILE");
   app.add_option("--set", arguments.overrides, "override a key, e.g. training.steps=100; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)

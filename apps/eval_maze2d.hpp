@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "app.hpp"
-#include "diffusion_forcing/config/procedures.hpp"
 #include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/maze2d/maze_picture.hpp"
+#include "diffusion_forcing/maze2d/waypoint_policy.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
-#include "diffusion_forcing/planning/maze_picture.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
-#include "diffusion_forcing/planning/waypoint_policy.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 
 namespace df::app {

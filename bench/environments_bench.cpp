@@ -4,9 +4,9 @@
 #include <benchmark/benchmark.h>
 
 #include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/data/maze2d_data.hpp"
-#include "diffusion_forcing/data/maze2d_generate.hpp"
-#include "diffusion_forcing/environments/maze2d_batch.hpp"
+#include "diffusion_forcing/maze2d/maze2d_batch.hpp"
+#include "diffusion_forcing/maze2d/maze2d_data.hpp"
+#include "diffusion_forcing/maze2d/maze2d_generate.hpp"
 
 namespace {
 

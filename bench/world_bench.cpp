@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "diffusion_forcing/data/loader.hpp"
-#include "diffusion_forcing/data/maze_video.hpp"
+#include "diffusion_forcing/maze_world/maze_video.hpp"
 
 namespace {
 

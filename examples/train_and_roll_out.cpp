@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "diffusion_forcing/config/procedures.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "config/session.hpp"
+#include "config/config_errors.hpp"
 #include "config/yaml_config.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
@@ -40,8 +40,7 @@ void check(const ExperimentConfig& config) {
     throw Error(fmt::format("name: expected a folder name of letters, digits, '_', '-' and '.', got '{}'", config.name));
   make_diffusion(config.diffusion);
   const auto& training = config.training;
-  if (training.context_tokens < 0)
-    throw Error(fmt::format("training.context_tokens: expected 0 or more, got {}", training.context_tokens));
+  if (training.context_tokens < 0) throw Error(fmt::format("training.context_tokens: expected 0 or more, got {}", training.context_tokens));
   if (training.context_tokens > 0 && training.noise != TrainingNoise::shared)
     throw Error(fmt::format("training.context_tokens: expected 0 where training.noise is {}, got {}", enum_name(training.noise),
                             training.context_tokens));

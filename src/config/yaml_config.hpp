@@ -19,7 +19,8 @@ namespace df {
 
 // Throw df::Error "<where>: <path>: expected an integer, got 'fast'".
 [[noreturn]] void fail_value(const YamlTree& tree, const std::string& path, const std::string& expected);
-[[noreturn]] void fail_choice(const YamlTree& tree, const std::string& path, const std::string& what, const std::vector<std::string>& known);
+[[noreturn]] void fail_choice(const YamlTree& tree, const std::string& path, const std::string& what,
+                              const std::vector<std::string>& known);
 void read_value(const YamlTree& tree, const std::string& path, bool& value);
 void read_value(const YamlTree& tree, const std::string& path, int32_t& value);
 void read_value(const YamlTree& tree, const std::string& path, int64_t& value);

@@ -5,8 +5,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cctype>
+#include <cstdlib>
 #include <numeric>
 
 #include "diffusion_forcing/core/error.hpp"
@@ -92,10 +92,14 @@ YamlTree* YamlTree::find(const std::string& key) { return const_cast<YamlTree*>(
 
 std::string YamlTree::describe() const {
   switch (kind) {
-    case Kind::empty: return "nothing";
-    case Kind::scalar: return "'" + scalar + "'";
-    case Kind::list: return "a list";
-    case Kind::map: return "a section";
+    case Kind::empty:
+      return "nothing";
+    case Kind::scalar:
+      return "'" + scalar + "'";
+    case Kind::list:
+      return "a list";
+    case Kind::map:
+      return "a section";
   }
   return "";
 }
@@ -157,12 +161,16 @@ std::string quote_yaml(const std::string& text) {
   std::strtod(text.c_str(), &end);
   const bool number = !text.empty() && *end == 0;
   const bool reserved = text == "null" || text == "Null" || text == "NULL" || text == "true" || text == "false";
-  if (!text.empty() && std::all_of(text.begin(), text.end(), plain) && text[0] != '-' && text[0] != '.' && !number && !reserved) return text;
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain) && text[0] != '-' && text[0] != '.' && !number && !reserved)
+    return text;
   std::string quoted = "\"";
   for (const unsigned char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\', quoted += static_cast<char>(c);
-    else if (c < 0x20) quoted += fmt::format("\\x{:02x}", c);
-    else quoted += static_cast<char>(c);
+    if (c == '"' || c == '\\')
+      quoted += '\\', quoted += static_cast<char>(c);
+    else if (c < 0x20)
+      quoted += fmt::format("\\x{:02x}", c);
+    else
+      quoted += static_cast<char>(c);
   }
   return quoted + "\"";
 }

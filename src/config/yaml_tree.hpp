@@ -12,9 +12,9 @@ struct YamlTree {
   enum class Kind { empty, scalar, list, map };
   Kind kind = Kind::empty;
   std::string scalar;
-  std::vector<YamlTree> items;                             // of a list
-  std::vector<std::pair<std::string, YamlTree>> entries;   // of a map, in the order of the file, keys distinct
-  std::string where;                                       // "configs/video.yaml:12", or "command line"
+  std::vector<YamlTree> items;                            // of a list
+  std::vector<std::pair<std::string, YamlTree>> entries;  // of a map, in the order of the file, keys distinct
+  std::string where;                                      // "configs/video.yaml:12", or "command line"
 
   const YamlTree* find(const std::string& key) const;
   YamlTree* find(const std::string& key);
@@ -24,8 +24,8 @@ struct YamlTree {
 // Throws df::Error "<name>:<line>: ..." for text that is not YAML, for duplicate keys and for keys that are not plain texts.
 YamlTree parse_yaml(const std::string& text, const std::string& name);
 
-// Sets "a.b=value", where the value is YAML itself. Sections that are not there are made, so that the reader can report unknown ones. Another
-// `type` of a section drops the section's other keys: they belong to the type that was there.
+// Sets "a.b=value", where the value is YAML itself. Sections that are not there are made, so that the reader can report unknown ones.
+// Another `type` of a section drops the section's other keys: they belong to the type that was there.
 void apply_override(YamlTree& root, const std::string& assignment);
 
 // Every scalar and list of the tree: {"model.width", "32"}, {"model.multipliers", "[1, 2]"}.

@@ -62,7 +62,9 @@ std::array<std::atomic<const FusedKernels*>, at::COMPILE_TIME_MAX_DEVICE_TYPES> 
 
 }  // namespace
 
-const FusedKernels* fused_kernels(at::Device device) { return kernels_of_type[static_cast<size_t>(device.type())].load(std::memory_order_acquire); }
+const FusedKernels* fused_kernels(at::Device device) {
+  return kernels_of_type[static_cast<size_t>(device.type())].load(std::memory_order_acquire);
+}
 void set_fused_kernels(at::DeviceType type, const FusedKernels* kernels) {
   kernels_of_type[static_cast<size_t>(type)].store(kernels, std::memory_order_release);
 }

@@ -15,7 +15,7 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "planning/tracking.hpp"
+#include "maze2d/tracking.hpp"
 #include "planning/world_draws.hpp"
 
 namespace df {

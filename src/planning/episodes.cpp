@@ -8,7 +8,7 @@
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
-#include "diffusion_forcing/environments/maze2d_batch.hpp"
+#include "diffusion_forcing/maze2d/maze2d_batch.hpp"
 
 namespace df {
 

@@ -15,10 +15,10 @@
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/maze2d/frame_codec.hpp"
+#include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/planning/frame_codec.hpp"
-#include "diffusion_forcing/planning/travel_map.hpp"
-#include "planning/tracking.hpp"
+#include "maze2d/tracking.hpp"
 #include "planning/world_draws.hpp"
 
 namespace df {
@@ -107,7 +107,8 @@ class ForcingPlanner final : public Policy {
       throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
     const PlanRewardConfig& r = config_.reward;
-    const bool climbs = r.distance != 0 || r.dense != 0 || r.approach != 0 || r.stay != 0 || r.learned != 0 || r.action != 0 || r.dynamics != 0;
+    const bool climbs =
+        r.distance != 0 || r.dense != 0 || r.approach != 0 || r.stay != 0 || r.learned != 0 || r.action != 0 || r.dynamics != 0;
     if (guided() && !resamples() && configured_ && !climbs)
       throw Error(
           "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");

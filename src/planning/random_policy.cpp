@@ -7,7 +7,7 @@
 
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/core/shape.hpp"
-#include "diffusion_forcing/environments/numpy_random.hpp"
+#include "diffusion_forcing/maze2d/numpy_random.hpp"
 
 namespace df {
 

@@ -32,7 +32,8 @@ Tensor WorldDraws::normal(int64_t rows, const Shape& each) const {
 CellNoise WorldDraws::cell_noise(int64_t rows, const Shape& token) const {
   return [this, rows, token](const PlanStep& cells) {
     std::vector<Tensor> all;
-    for (int64_t b = 0; b < worlds_; ++b) all.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({rows}, token))(cells));
+    for (int64_t b = 0; b < worlds_; ++b)
+      all.push_back(seeded_cell_noise(seed(Draw::cells, first_world_ + b), shape({rows}, token))(cells));
     return at::cat(all);
   };
 }

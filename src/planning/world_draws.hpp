@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The worlds that a planner plans for and their random numbers: what is drawn for a world follows from (seed, world, plan) alone, whatever the
-// batch.
+// The worlds that a planner plans for and their random numbers: what is drawn for a world follows from (seed, world, plan) alone, whatever
+// the batch.
 #pragma once
 
 #include <cstdint>

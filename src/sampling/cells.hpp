@@ -60,14 +60,14 @@ struct CellOutput {
   Tensor x0;  // [B, n, token...] clean prediction
   Tensor z;   // [B, n, latent...]
 };
-// x [B, n, token...], c [B, n, C] or undefined, z [B, n, latent...], noise [B, n, token...] or undefined. `workers`, where there are any, share
-// the model call.
-CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
-                     const Tensor& noise, RowWorkers* workers = nullptr);
+// x [B, n, token...], c [B, n, C] or undefined, z [B, n, latent...], noise [B, n, token...] or undefined. `workers`, where there are any,
+// share the model call.
+CellOutput run_cells(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c,
+                     const Tensor& z, const Tensor& noise, RowWorkers* workers = nullptr);
 
 // The same for n successive tokens of each sequence, the latent flowing from one to the next: z [B, latent...] before the first.
-CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c, const Tensor& z,
-                      const Tensor& noise);
+CellOutput run_tokens(CausalModel& model, const Diffusion& diffusion, const CellPlan& plan, const Tensor& x, const Tensor& c,
+                      const Tensor& z, const Tensor& noise);
 
 // The clipped noise of the step's cells, of `sizes` [B, n, token...], where it was drawn. Throws df::Error where `noise` is empty.
 Tensor clipped_noise(const PlanStep& step, const CellNoise& noise, double clip, at::IntArrayRef sizes);

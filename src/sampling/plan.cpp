@@ -17,7 +17,7 @@ struct CallKey {
 };
 
 struct TokenState {
-  int32_t level = -1;      // of x after the rows so far; -1: not seen yet
+  int32_t level = -1;  // of x after the rows so far; -1: not seen yet
   int64_t x_version = 0;
   int64_t z_version = -1;  // of the z handed on; -1: none yet
   CallKey key;             // of the call that made it
@@ -46,9 +46,9 @@ struct PlanBuilder::State {
   TokenState left;                // token base - 1
   int64_t row = 0, version = 0;
   int64_t next_in_row_order = 0;
-  std::deque<PlanStep> steps;     // from `first_step` on
+  std::deque<PlanStep> steps;  // from `first_step` on
   int64_t first_step = 0;
-  int64_t closed = 0;             // steps below are complete
+  int64_t closed = 0;  // steps below are complete
   bool finished = false;
 
   TokenState& token(int64_t t) { return t < base ? left : tokens[static_cast<size_t>(t - base)]; }
@@ -82,15 +82,13 @@ struct PlanBuilder::State {
   bool wanted(const Cell& cell) const { return cell.kind != CellKind::encode || (policy.row_order && cell.from > 0) || reference(); }
 
   // A finished token whose last call's z is the one to hand on.
-  bool latched(const Cell& cell) const {
-    return cell.kind == CellKind::encode && cell.from == 0 && policy.finished == Finished::last_call;
-  }
+  bool latched(const Cell& cell) const { return cell.kind == CellKind::encode && cell.from == 0 && policy.finished == Finished::last_call; }
 
   int64_t choose_step(int64_t t) {
     if (policy.row_order) return next_in_row_order++;
     int64_t step = token(t).last_step + 1;
-    if (t > 0) step = std::max(step, token(t - 1).last_step + 1);        // z that comes in
-    if (exists(t + 1)) step = std::max(step, token(t + 1).last_step);    // reads the z that this cell replaces; the same step gathers first
+    if (t > 0) step = std::max(step, token(t - 1).last_step + 1);      // z that comes in
+    if (exists(t + 1)) step = std::max(step, token(t + 1).last_step);  // reads the z that this cell replaces; the same step gathers first
     return step;
   }
 

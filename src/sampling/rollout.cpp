@@ -143,7 +143,8 @@ void check_input(const CausalModel& model, const RolloutInput& input) {
     check_shape(input.context, "rollout context", shape({input.z.size(0), -1}, model.token_shape()));
     context = input.context.size(1);
   }
-  if (model.condition_dim() > 0) check_shape(input.c, "rollout condition", {input.z.size(0), context + input.tokens, model.condition_dim()});
+  if (model.condition_dim() > 0)
+    check_shape(input.c, "rollout condition", {input.z.size(0), context + input.tokens, model.condition_dim()});
 }
 
 }  // namespace
@@ -159,7 +160,8 @@ void validate(const RolloutConfig& config, int64_t levels) {
   require(std::isfinite(config.slope) && config.slope >= 0, "slope", "a number of at least 0", config.slope);
   require(config.horizon >= 1, "horizon", "at least 1 token", config.horizon);
   require(std::isfinite(config.sampler.eta) && config.sampler.eta >= 0 && config.sampler.eta <= 1, "eta", "0 to 1", config.sampler.eta);
-  require(std::isfinite(config.sampler.clip_x0) && config.sampler.clip_x0 >= 0, "clip_x0", "a number of at least 0", config.sampler.clip_x0);
+  require(std::isfinite(config.sampler.clip_x0) && config.sampler.clip_x0 >= 0, "clip_x0", "a number of at least 0",
+          config.sampler.clip_x0);
   require(config.sampler.cpu_workers >= 0, "cpu_workers", "at least 0", config.sampler.cpu_workers);
   require(config.policy.stabilization >= 0 && config.policy.stabilization <= levels, "stabilization", fmt::format("0 to {}", levels),
           config.policy.stabilization);

@@ -38,8 +38,14 @@ CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape, int64_t 
 }
 
 StepExecutor::StepExecutor(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, int64_t batch, int64_t slots)
-    : model_(model), diffusion_(diffusion), config_(config), plans_(std::make_shared<CellPlans>()), batch_(batch), slots_(slots),
-      recorded_(std::make_shared<RecordedSteps>(model, diffusion, config, model.device().is_cpu() ? nullptr : &accelerator(model.device()))) {
+    : model_(model),
+      diffusion_(diffusion),
+      config_(config),
+      plans_(std::make_shared<CellPlans>()),
+      batch_(batch),
+      slots_(slots),
+      recorded_(
+          std::make_shared<RecordedSteps>(model, diffusion, config, model.device().is_cpu() ? nullptr : &accelerator(model.device()))) {
   const auto options = at::TensorOptions(at::kFloat).device(model.device());
   if (config_.cpu_workers > 0 && model.device().is_cpu()) workers_ = std::make_shared<RowWorkers>(config_.cpu_workers);
   x_ = at::zeros(shape({batch, slots + 1}, model.token_shape()), options);
@@ -76,12 +82,13 @@ void StepExecutor::run(const PlanStep& step, const CellNoise& noise) {
   const Tensor token_slot = cell_column(step, device, [&](const Cell& cell) { return cell.token % slots_; });
   const Tensor z_in = cell_column(step, device, [&](const Cell& cell) { return cell.token % (slots_ + 1); });
   const Tensor z_out = cell_column(step, device, [&](const Cell& cell) { return (cell.token + 1) % (slots_ + 1); });
-  const Tensor x_out = cell_column(step, device, [&](const Cell& cell) { return cell.kind == CellKind::encode ? slots_ : cell.token % slots_; });
+  const Tensor x_out =
+      cell_column(step, device, [&](const Cell& cell) { return cell.kind == CellKind::encode ? slots_ : cell.token % slots_; });
   const Tensor x = x_.index_select(1, token_slot), z = z_.index_select(1, z_in);
   const Tensor c = c_.defined() ? c_.index_select(1, token_slot) : Tensor();
   const CellPlan& plan = plans_->of(step, diffusion_, config_, x.select(0, 0));
-  const CellOutput output = run_cells(model_, diffusion_, plan, x, c, z, cell_noise(plan, step, noise, diffusion_.config.clip_noise, x),
-                                      workers_.get());
+  const CellOutput output =
+      run_cells(model_, diffusion_, plan, x, c, z, cell_noise(plan, step, noise, diffusion_.config.clip_noise, x), workers_.get());
   x_.index_copy_(1, x_out, output.x.to(at::kFloat));
   z_.index_copy_(1, z_out, output.z.to(at::kFloat));
 }

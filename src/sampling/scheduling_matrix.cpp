@@ -75,10 +75,14 @@ std::vector<int32_t> ladder(int64_t levels, int64_t steps) {
 
 int64_t start_row(MatrixKind kind, int64_t t, int64_t tokens, int64_t steps, double slope) {
   switch (kind) {
-    case MatrixKind::full_sequence: return 0;
-    case MatrixKind::autoregressive: return t * steps;
-    case MatrixKind::pyramid: return floor_of(static_cast<double>(t) * slope);
-    case MatrixKind::trapezoid: return floor_of(static_cast<double>(std::min(t, tokens - 1 - t)) * slope);
+    case MatrixKind::full_sequence:
+      return 0;
+    case MatrixKind::autoregressive:
+      return t * steps;
+    case MatrixKind::pyramid:
+      return floor_of(static_cast<double>(t) * slope);
+    case MatrixKind::trapezoid:
+      return floor_of(static_cast<double>(std::min(t, tokens - 1 - t)) * slope);
   }
   throw Error("unknown scheduling matrix");
 }

@@ -69,7 +69,8 @@ TEST_F(Programs, ResumedTrainingEqualsUninterruptedTraining) {
 TEST_F(Programs, ScheduleShowsAndChecksMatrices) {
   const auto shown = run("df-schedule", "--schedule pyramid --tokens 3 --steps 2 --levels 10 --out " + path("m.csv"));
   ASSERT_EQ(shown.code, 0) << shown.out;
-  EXPECT_NE(shown.out.find("    0  10 10 10\n    1   5 10 10\n    2   0  5 10\n    3   0  0  5\n    4   0  0  0\n"), std::string::npos) << shown.out;
+  EXPECT_NE(shown.out.find("    0  10 10 10\n    1   5 10 10\n    2   0  5 10\n    3   0  0  5\n    4   0  0  0\n"), std::string::npos)
+      << shown.out;
   EXPECT_EQ(run("df-schedule", "--levels 10 --file " + path("m.csv")).code, 0);
   write("bad.csv", "10,10\n5,10\n7,0\n0,0\n");
   const auto bad = run("df-schedule", "--levels 10 --file " + path("bad.csv"));
@@ -83,9 +84,10 @@ TEST_F(Programs, ScheduleShowsAndChecksMatrices) {
 
 TEST_F(Programs, AnInterruptSavesAndSaysHowToGoOn) {
   const std::string run_folder = path("run"), log = path("log");
-  const auto outcome = shell(program("df-train") + tiny + " --set training.steps=1000000 --out " + run_folder + " >" + log +
-                             " 2>&1 & pid=$!; for i in $(seq 600); do [ -s " + run_folder +
-                             "/metrics.jsonl ] && break; sleep 0.1; done; kill -INT $pid; sleep 0.02; kill -INT $pid; wait $pid");  // twice, as timeout(1) does
+  const auto outcome = shell(
+      program("df-train") + tiny + " --set training.steps=1000000 --out " + run_folder + " >" + log +
+      " 2>&1 & pid=$!; for i in $(seq 600); do [ -s " + run_folder +
+      "/metrics.jsonl ] && break; sleep 0.1; done; kill -INT $pid; sleep 0.02; kill -INT $pid; wait $pid");  // twice, as timeout(1) does
   const std::string text = read_file(log);
   EXPECT_EQ(outcome.code, 130) << text;
   EXPECT_NE(text.find("go on with: df-train --resume --out " + run_folder), std::string::npos) << text;

@@ -77,8 +77,9 @@ std::string error_of_read(const std::string& yaml) {
 }  // namespace
 
 TEST(Yaml, ReadsEveryKindOfField) {
-  const Everything all = read("flag: true\ncount: -3\nsmall: 7\nsize: 18446744073709551615\nrate: 1e-3\ntext: 'a: b'\ncolour: green\n"
-                              "list: [1, 2e2]\ncolours:\n  - green\n  - red\ninner: {x: 2}\n");
+  const Everything all = read(
+      "flag: true\ncount: -3\nsmall: 7\nsize: 18446744073709551615\nrate: 1e-3\ntext: 'a: b'\ncolour: green\n"
+      "list: [1, 2e2]\ncolours:\n  - green\n  - red\ninner: {x: 2}\n");
   EXPECT_TRUE(all.flag);
   EXPECT_EQ(all.count, -3);
   EXPECT_EQ(all.small, 7);
@@ -130,7 +131,8 @@ TEST(Yaml, MistypedValues) {
 
 TEST(Yaml, UnknownAndDuplicateKeys) {
   EXPECT_EQ(error_of_yaml("seed: 1\nsampling:\n  # comment\n  stepz: 3\n"),
-            "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, clip_x0, cpu_workers, "
+            "a.yaml:4: sampling.stepz: unknown key; did you mean 'steps'? known keys: schedule, steps, slope, horizon, solver, eta, "
+            "clip_x0, cpu_workers, "
             "precision, unchanged, finished, stabilization");
   EXPECT_EQ(error_of_yaml("colour: red"),
             "a.yaml:1: colour: unknown key; known keys: name, seed, data, model, diffusion, training, sampling, planning");
@@ -144,7 +146,8 @@ TEST(Yaml, TypesOfVariants) {
             "a.yaml:2: model.type: unknown type 'unet'; expected one of: unet_gru, mlp_gru, temporal_unet");
   EXPECT_EQ(error_of_yaml("model:\n  type: mlp_gur\n"),
             "a.yaml:2: model.type: unknown type 'mlp_gur'; expected one of: unet_gru, mlp_gru, temporal_unet; did you mean 'mlp_gru'?");
-  EXPECT_EQ(error_of_yaml("seed: 1\nmodel:\n  width: 3\n"), "a.yaml:3: model.type: missing; expected one of: unet_gru, mlp_gru, temporal_unet");
+  EXPECT_EQ(error_of_yaml("seed: 1\nmodel:\n  width: 3\n"),
+            "a.yaml:3: model.type: missing; expected one of: unet_gru, mlp_gru, temporal_unet");
   EXPECT_EQ(error_of_yaml("model:\n  type: mlp_gru\n  heads: 3\n"),
             "a.yaml:3: model.heads: unknown key; known keys: type, width, latent, mlp_layers, gru_layers, latent_init");
   const auto config = parse_experiment("model: {type: mlp_gru, latent: 12}", "a.yaml");
@@ -161,8 +164,9 @@ TEST(Yaml, TextThatIsNotYaml) {
 }
 
 TEST(Yaml, OverridesEditTheTree) {
-  const auto config = parse_experiment("seed: 1\nmodel: {type: unet_gru, width: 8}\n", "a.yaml",
-                                       {"seed=2", "model.width=16", "training.steps=1e2", "model.multipliers=[1, 2]", "sampling.schedule=a=b"});
+  const auto config =
+      parse_experiment("seed: 1\nmodel: {type: unet_gru, width: 8}\n", "a.yaml",
+                       {"seed=2", "model.width=16", "training.steps=1e2", "model.multipliers=[1, 2]", "sampling.schedule=a=b"});
   EXPECT_EQ(config.seed, 2u);
   EXPECT_EQ(std::get<UnetGruConfig>(config.model).width, 16);
   EXPECT_EQ(std::get<UnetGruConfig>(config.model).multipliers, (std::vector<int64_t>{1, 2}));
@@ -187,7 +191,8 @@ TEST(Yaml, WrongOverrides) {
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed=-3"}), "command line: seed: expected a 64-bit integer of 0 or more, got '-3'");
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed="}), "command line: seed: expected a 64-bit integer of 0 or more, got nothing");
   EXPECT_EQ(error_of_yaml("seed: 1", {"tarining.steps=3"}),
-            "command line: tarining: unknown key; did you mean 'training'? known keys: name, seed, data, model, diffusion, training, sampling, planning");
+            "command line: tarining: unknown key; did you mean 'training'? known keys: name, seed, data, model, diffusion, training, "
+            "sampling, planning");
   EXPECT_EQ(error_of_yaml("seed: 1", {"seed=[1"}).substr(0, 30), "command line: not valid YAML: ");
 }
 
@@ -198,8 +203,8 @@ TEST(Yaml, DumpReadsBackAsTheSame) {
   all.count = -5;
   all.list = {3, 1};
   all.colours = {Colour::green};
-  for (const std::string text : {"", "plain/name.yaml", "two words", "12", "1e5", "true", "null", "~", "a: b", "# no", "\"quoted\" \\", "- x", "tab\tline\n",
-                                 "\xc3\xa9", ".inf", "[1]"}) {
+  for (const std::string text : {"", "plain/name.yaml", "two words", "12", "1e5", "true", "null", "~", "a: b", "# no", "\"quoted\" \\",
+                                 "- x", "tab\tline\n", "\xc3\xa9", ".inf", "[1]"}) {
     all.text = text;
     const std::string dump = dump_config(all);
     const Everything back = read(dump);
@@ -210,7 +215,8 @@ TEST(Yaml, DumpReadsBackAsTheSame) {
 }
 
 TEST(Yaml, DumpCarriesTheMeaningOfEachKey) {
-  EXPECT_NE(dump_config(Everything{}).find("flag: false                       # a switch\n"), std::string::npos) << dump_config(Everything{});
+  EXPECT_NE(dump_config(Everything{}).find("flag: false                       # a switch\n"), std::string::npos)
+      << dump_config(Everything{});
 }
 
 TEST(Experiment, EveryConfigFileIsCompleteAndReadsBack) {

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "diffusion_forcing/core/error.hpp"
-#include "diffusion_forcing/data/maze_video.hpp"
+#include "diffusion_forcing/maze_world/maze_video.hpp"
 #include "support/support.hpp"
 
 namespace df {

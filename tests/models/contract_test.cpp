@@ -278,7 +278,8 @@ TEST_P(Contract, RunsUnderBfloat16Autocast) {
 
 INSTANTIATE_TEST_SUITE_P(Backbones, Contract,
                          ::testing::Values("UnetSmall", "UnetGruCondition", "UnetPatched", "UnetThreeBlocks", "MlpShallow",
-                                           "MlpEncodedCondition", "MlpSquareAfter", "MlpSquareBefore", "TemporalUnet", "TemporalUnetOneLevel"),
+                                           "MlpEncodedCondition", "MlpSquareAfter", "MlpSquareBefore", "TemporalUnet",
+                                           "TemporalUnetOneLevel"),
                          [](const auto& info) { return info.param; });
 
 // z' = tanh(w x + z), by the default unroll; counts its calls.

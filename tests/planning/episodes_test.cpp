@@ -8,10 +8,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "diffusion_forcing/environments/maze2d_batch.hpp"
+#include "diffusion_forcing/maze2d/maze2d_batch.hpp"
+#include "diffusion_forcing/maze2d/waypoint_policy.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
-#include "diffusion_forcing/planning/waypoint_policy.hpp"
 #include "support/support.hpp"
 
 namespace df {

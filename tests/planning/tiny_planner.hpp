@@ -7,10 +7,10 @@
 #include <memory>
 #include <utility>
 
+#include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/planning/forcing_planner.hpp"
-#include "diffusion_forcing/planning/travel_map.hpp"
 
 namespace df::test {
 

@@ -13,21 +13,24 @@ import sys
 CONTRACTS = ["models/causal_model", "models/token_spec"]
 ROOMS = {
     "core": [],
+    "ops": ["core"],
     "media": ["core"],
-    "models": ["core"],
-    "diffusion": ["core", *CONTRACTS],
-    "environments": ["core"],
-    "data": ["core", "media", "environments", *CONTRACTS],
-    "sampling": ["core", "diffusion", *CONTRACTS],
-    "training": ["core", "media", "data", *CONTRACTS],
-    "evaluation": ["core", "media", "environments", "data", "diffusion", "sampling", *CONTRACTS],
-    "planning": ["core", "media", "environments", "data", "diffusion", "sampling", *CONTRACTS],
-    "robotics": ["core", "media", "environments", "data", "diffusion", "sampling", *CONTRACTS],
-    "config": ["core", "media", "models", "diffusion", "environments", "data", "sampling", "training", "evaluation", "planning", "robotics"],
-    "cuda": ["core"],
+    "models": ["core", "ops"],
+    "diffusion": ["core", "ops", *CONTRACTS],
+    "data": ["core", "media", "maze2d", "maze_world", *CONTRACTS],  # until the registry of data sets stands in config/
+    "sampling": ["core", "ops", "diffusion", *CONTRACTS],
+    "training": ["core", "ops", "media", "data", *CONTRACTS],
+    "evaluation": ["core", "media", "data", "diffusion", "sampling", *CONTRACTS],
+    "planning": ["core", "media", "data", "diffusion", "sampling", "maze2d", *CONTRACTS],  # until episodes are general
+    "maze_world": ["core", "media", "data", *CONTRACTS],
+    "maze2d": ["core", "media", "data", "diffusion", "sampling", "planning", *CONTRACTS],
+    "config": ["core", "media", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d"],
+    "procedures": ["core", "media", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d",
+                   "config"],
+    "cuda": ["core", "ops"],
 }
 # Registries know all the parts of their room; parts, contracts and whatever stands below the experiment do not know the registry.
-REGISTRIES = {"models/model": ["models/model", "config"], "data/data": ["data/data", "config"]}
+REGISTRIES = {"models/model": ["models/model", "config", "procedures"], "data/data": ["data/data", "config", "procedures"]}
 
 # Public headers: the standard library, and these.
 PUBLIC_SYSTEM_HEADERS = {"ATen/core/Tensor.h", "ATen/core/Generator.h", "c10/core/Device.h", "c10/core/ScalarType.h"}
@@ -36,7 +39,7 @@ PUBLIC_EXCEPTIONS = {"models/causal_model": {"torch/nn/module.h"}}
 # Libraries that only some sources may know: pattern of the include -> pattern of the sources.
 LIBRARIES = {
     r"opencv2/": r"src/media/opencv_[^/]*$",
-    r"mujoco/": r"src/environments/mujoco_[^/]*$",
+    r"mujoco/": r"src/maze2d/mujoco_[^/]*$",
     r"hdf5": r"src/data/hdf5_[^/]*$",
     r"yaml-cpp/": r"src/config/|tests/config/",
     r"CLI/": r"apps/",

@@ -64,7 +64,7 @@ class CheckTree(unittest.TestCase):
         self.expect("src/data/x.cpp", SPDX + "#include <yaml-cpp/yaml.h>\n", "may be included in")
         self.expect("src/data/x.cpp", SPDX + "#include <CLI/CLI.hpp>\n", "may be included in")
         self.expect("src/data/x.cpp", SPDX + "#include <torch/torch.h>\n", "may be included in")
-        self.expect("src/environments/x.cpp", SPDX + "#include <mujoco/mujoco.h>\n", "may be included in")
+        self.expect("src/maze2d/x.cpp", SPDX + "#include <mujoco/mujoco.h>\n", "may be included in")
         self.expect("src/data/x.cpp", SPDX + "#include <hdf5.h>\n", "may be included in")
 
     def test_cuda(self):

@@ -22,8 +22,7 @@ SchedulingMatrix matrix_of(const Tensor& index, const std::vector<int32_t>& ladd
   const int64_t M = index.size(0), T = index.size(1), S = static_cast<int64_t>(ladder.size()) - 1;
   SchedulingMatrix matrix{M + 1, T, {}};
   for (int64_t m = 0; m <= M; ++m)
-    for (int64_t t = 0; t < T; ++t)
-      matrix.level.push_back(m < M ? ladder[S - std::clamp<int64_t>(index[m][t].item<int64_t>(), 0, S)] : 0);
+    for (int64_t t = 0; t < T; ++t) matrix.level.push_back(m < M ? ladder[S - std::clamp<int64_t>(index[m][t].item<int64_t>(), 0, S)] : 0);
   return matrix;
 }
 
@@ -57,8 +56,7 @@ TEST(GoldenSampling, ContextIsEncodedAsTheAuthorsDo) {
     const Tensor x0 = golden.at("ctx/x0"), init = golden.at("train/init_z");
     const Tensor c = golden.has("ctx/c") ? golden.at("ctx/c").narrow(1, 0, x0.size(1)) : Tensor();
     const Tensor z = init.unsqueeze(0).expand(shape({x0.size(0)}, init.sizes().vec()));
-    EXPECT_TRUE(close(encode_context(*golden.model, diffusion, x0, 1, golden.at("ctx/eps"), c, z), golden.at("ctx/z_out"), 1e-4))
-        << path;
+    EXPECT_TRUE(close(encode_context(*golden.model, diffusion, x0, 1, golden.at("ctx/eps"), c, z), golden.at("ctx/z_out"), 1e-4)) << path;
   }
 }
 
@@ -142,7 +140,8 @@ TEST(Guidance, ExactCoefficientIsTheScoreThroughDdim) {
   DiffusionConfig config;
   config.levels = 100;
   const Diffusion diffusion = make_diffusion(config);
-  const Tensor from = at::tensor(std::vector<int64_t>{100, 60, 20, 7}, at::kLong), to = at::tensor(std::vector<int64_t>{90, 30, 10, 0}, at::kLong);
+  const Tensor from = at::tensor(std::vector<int64_t>{100, 60, 20, 7}, at::kLong),
+               to = at::tensor(std::vector<int64_t>{90, 30, 10, 0}, at::kLong);
   // A gradient of one enters as eps - sqrt(1 - a) and x0 follows from it.
   const Tensor like = at::zeros({4, 1});
   const auto c = transition_coefficients(Solver::ddim, diffusion.schedule, from, to, 0.0, like);

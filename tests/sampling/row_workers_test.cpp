@@ -104,7 +104,8 @@ TEST(RowWorkers, ErrorsComeThrough) {
   in.x[2].fill_(-1000);
   EXPECT_EQ(test::error_of([&] { pool.step(probe, in.x, in.k, in.c, in.z); }), "probe: row out of range");
   const at::AutoGradMode with_gradients(true);
-  EXPECT_EQ(test::error_of([&] { pool.step(probe, in.x, in.k, in.c, in.z); }), "sampling: rows are shared among workers without gradients only");
+  EXPECT_EQ(test::error_of([&] { pool.step(probe, in.x, in.k, in.c, in.z); }),
+            "sampling: rows are shared among workers without gradients only");
 }
 
 // Whole rollouts, with more workers than rows at both ends of the pyramid.

@@ -21,7 +21,8 @@ fs::path golden_dir() {
 std::vector<fs::path> golden_models() {
   std::vector<fs::path> found;
   for (const auto& entry : fs::recursive_directory_iterator(golden_dir()))
-    if (entry.path().extension() == ".safetensors" && read_safetensors(entry.path()).metadata.count("config")) found.push_back(entry.path());
+    if (entry.path().extension() == ".safetensors" && read_safetensors(entry.path()).metadata.count("config"))
+      found.push_back(entry.path());
   std::sort(found.begin(), found.end());
   EXPECT_FALSE(found.empty()) << "no golden model in " << golden_dir();
   return found;

@@ -73,7 +73,8 @@ struct ExperimentConfig {
 };
 
 // Overrides "a.b=value" edit the YAML tree before it is read. Unknown, duplicate, missing-type and mistyped keys throw ConfigError:
-// "configs/video.yaml:12: training.stepz: unknown key; known keys: ...". A key that is absent keeps its default. Ranges are checked by validate().
+// "configs/video.yaml:12: training.stepz: unknown key; known keys: ...". A key that is absent keeps its default. Ranges are checked by
+// validate().
 ExperimentConfig load_experiment(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
 ExperimentConfig parse_experiment(const std::string& yaml, const std::string& name, const std::vector<std::string>& overrides = {});
 // The complete file, with the meaning of each key as a comment. parse(dump(c)) equals c.

@@ -30,7 +30,7 @@ class StreamScope {
 };
 
 struct CaptureOptions {
-  int warm_up = 3;                          // runs before the recording; 0 where `work` has just been run, under use_stream()
+  int warm_up = 3;                             // runs before the recording; 0 where `work` has just been run, under use_stream()
   std::vector<at::Generator> generators = {};  // those that `work` draws from; a draw from any other one makes the capture fail
   // A graph whose memory this one may use too: neither leaves anything there that is read after the other was replayed.
   const Graph* shares_memory_with = nullptr;

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "diffusion_forcing/core/tensor.hpp"
 #include "diffusion_forcing/core/shape.hpp"
+#include "diffusion_forcing/core/tensor.hpp"
 
 namespace df {
 

@@ -5,11 +5,11 @@
 #include <memory>
 #include <variant>
 
-#include "diffusion_forcing/data/maze2d_data.hpp"
-#include "diffusion_forcing/data/maze2d_paths.hpp"
-#include "diffusion_forcing/data/maze_video.hpp"
 #include "diffusion_forcing/data/teco_npz.hpp"
 #include "diffusion_forcing/data/video_folder.hpp"
+#include "diffusion_forcing/maze2d/maze2d_data.hpp"
+#include "diffusion_forcing/maze2d/maze2d_paths.hpp"
+#include "diffusion_forcing/maze_world/maze_video.hpp"
 
 namespace df {
 

@@ -20,19 +20,19 @@ class VideoReader {
   virtual double fps() const = 0;
   virtual int64_t height() const = 0;
   virtual int64_t width() const = 0;
-  virtual bool read(Tensor& frame) = 0;      // false at the end
-  virtual void seek(int64_t frame) = 0;      // exact
+  virtual bool read(Tensor& frame) = 0;  // false at the end
+  virtual void seek(int64_t frame) = 0;  // exact
 };
 std::unique_ptr<VideoReader> open_video(const std::filesystem::path& path);  // throws df::Error naming the file
 
-// By the name's ending: .mp4 (H.264 where the OpenCV build has an encoder, else MPEG-4), .gif, .npz (`video` uint8 [T, H, W, 3]), or a folder
-// name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name; close() renames.
+// By the name's ending: .mp4 (H.264 where the OpenCV build has an encoder, else MPEG-4), .gif, .npz (`video` uint8 [T, H, W, 3]), or a
+// folder name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name; close() renames.
 class VideoWriter {
  public:
-  virtual ~VideoWriter() = default;      // without close(): nothing is left
+  virtual ~VideoWriter() = default;             // without close(): nothing is left
   virtual void write(const Tensor& frame) = 0;  // uint8 [3, H, W], all of one size
   virtual void close() = 0;
-  virtual std::string codec() const = 0;        // "H.264", "MPEG-4", "GIF", "PNG", "npz"
+  virtual std::string codec() const = 0;  // "H.264", "MPEG-4", "GIF", "PNG", "npz"
 };
 // Throws df::Error listing the known endings.
 std::unique_ptr<VideoWriter> create_video(const std::filesystem::path& path, double fps);
@@ -40,10 +40,10 @@ std::unique_ptr<VideoWriter> create_video(const std::filesystem::path& path, dou
 void write_png(const std::filesystem::path& path, const Tensor& rgb);  // uint8 [3, H, W]
 Tensor read_image(const std::filesystem::path& path);                  // uint8 [3, H, W]
 std::string encode_png(const Tensor& rgb);
-std::string encode_gif(const Tensor& frames, double fps);              // uint8 [T, 3, H, W]
+std::string encode_gif(const Tensor& frames, double fps);  // uint8 [T, 3, H, W]
 
 // uint8 [N, 3, H, W] -> one picture, `columns` per row, `gap` white pixels between, each frame enlarged `scale` times.
 Tensor sheet(const Tensor& frames, int64_t columns, int64_t gap = 2, int64_t scale = 1);
-Tensor enlarge(const Tensor& frames, int64_t scale);                   // nearest neighbour, uint8 [..., H, W]
+Tensor enlarge(const Tensor& frames, int64_t scale);  // nearest neighbour, uint8 [..., H, W]
 
 }  // namespace df

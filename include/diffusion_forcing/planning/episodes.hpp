@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "diffusion_forcing/core/enum_names.hpp"
-#include "diffusion_forcing/environments/maze2d.hpp"
-#include "diffusion_forcing/environments/maze2d_task.hpp"
+#include "diffusion_forcing/maze2d/maze2d.hpp"
+#include "diffusion_forcing/maze2d/maze2d_task.hpp"
 #include "diffusion_forcing/planning/policy.hpp"
 
 namespace df {

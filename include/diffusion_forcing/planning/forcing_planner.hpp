@@ -9,7 +9,7 @@
 #include "diffusion_forcing/core/enum_names.hpp"
 #include "diffusion_forcing/data/dataset.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
-#include "diffusion_forcing/planning/plan_reward.hpp"
+#include "diffusion_forcing/maze2d/plan_reward.hpp"
 #include "diffusion_forcing/planning/policy.hpp"
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"

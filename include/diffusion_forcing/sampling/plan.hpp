@@ -15,15 +15,14 @@ namespace df {
 
 // What happens to a token that keeps its level between two rows.
 enum class Unchanged {
-  hold,       // nothing; it runs only where a token behind it needs its z
-  resample,   // denoised and noised again to its level (paper, appendix); finished tokens are held
-  reference,  // the authors' code: waiting tokens take the first step again, finished ones the last, in every row; in row order
+  hold,               // nothing; it runs only where a token behind it needs its z
+  resample,           // denoised and noised again to its level (paper, appendix); finished tokens are held
+  reference,          // the authors' code: waiting tokens take the first step again, finished ones the last, in every row; in row order
   reference_planner,  // the authors' planner: as reference, but finished tokens keep their value and only pass z on
 };
 template <>
 struct EnumNames<Unchanged> {
-  static constexpr std::pair<std::string_view, Unchanged> table[] = {
-      {"hold", Unchanged::hold},
+  static constexpr std::pair<std::string_view, Unchanged> table[] = {{"hold", Unchanged::hold},
                                                                      {"resample", Unchanged::resample},
                                                                      {"reference", Unchanged::reference},
                                                                      {"reference_planner", Unchanged::reference_planner}};
@@ -36,8 +35,7 @@ enum class Finished {
 };
 template <>
 struct EnumNames<Finished> {
-  static constexpr std::pair<std::string_view, Finished> table[] = {{"last_call", Finished::last_call},
-                                                                    {"reencode", Finished::reencode}};
+  static constexpr std::pair<std::string_view, Finished> table[] = {{"last_call", Finished::last_call}, {"reencode", Finished::reencode}};
 };
 
 struct PlanPolicy {
@@ -76,10 +74,10 @@ using PlanStep = std::vector<Cell>;  // independent of each other: one batched m
 
 struct Plan {
   int64_t tokens = 0;
-  int64_t rows = 0;               // M
-  std::vector<PlanStep> steps;    // in order of execution
-  int64_t cells() const;          // model evaluations
-  int64_t width() const;          // of the widest step
+  int64_t rows = 0;                                      // M
+  std::vector<PlanStep> steps;                           // in order of execution
+  int64_t cells() const;                                 // model evaluations
+  int64_t width() const;                                 // of the widest step
   int64_t naive_cells() const { return rows * tokens; }  // what a loop over rows and tokens would run
 };
 

@@ -32,22 +32,22 @@ struct RolloutConfig {
 void validate(const RolloutConfig& config, int64_t levels);
 
 struct RolloutInput {
-  int64_t tokens = 0;   // to generate, after the context
-  Tensor context;       // [B, Tc, token...] clean tokens shown first, or undefined
-  Tensor z;             // [B, latent...] before the context
-  Tensor c;             // [B, Tc + tokens, C] or undefined
-  uint64_t seed = 0;    // token t of row b starts from noise of (seed, first_row + b, t)
+  int64_t tokens = 0;     // to generate, after the context
+  Tensor context;         // [B, Tc, token...] clean tokens shown first, or undefined
+  Tensor z;               // [B, latent...] before the context
+  Tensor c;               // [B, Tc + tokens, C] or undefined
+  uint64_t seed = 0;      // token t of row b starts from noise of (seed, first_row + b, t)
   int64_t first_row = 0;  // of this batch, where a larger one is rolled out in parts: the parts give the same tokens
 };
 
 struct RolloutStats {
-  int64_t cells = 0;     // model evaluations per sequence
-  int64_t steps = 0;     // batched model calls
+  int64_t cells = 0;  // model evaluations per sequence
+  int64_t steps = 0;  // batched model calls
   double seconds = 0.0;
 };
 
-// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean, on the CPU, the sink's to keep.
-// A device goes on meanwhile, some tokens ahead.
+// Called once per generated token in order: index from 0 (the first after the context), x [B, token...] clean, on the CPU, the sink's to
+// keep. A device goes on meanwhile, some tokens ahead.
 using TokenSink = std::function<void(int64_t index, const Tensor& x)>;
 // Called after every batched step: fraction of all cells done.
 using RolloutProgress = std::function<void(double fraction, int64_t cells)>;

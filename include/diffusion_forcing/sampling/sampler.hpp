@@ -22,7 +22,7 @@ class RowWorkers;
 
 struct SamplerConfig {
   Solver solver = Solver::ddim;
-  double eta = 0.0;  // of DDIM; 0 is deterministic
+  double eta = 0.0;      // of DDIM; 0 is deterministic
   double clip_x0 = 0.0;  // each clean prediction is clamped to +- this, and the noise is that of the clamped one (Ho et al. 2020); 0: none
   int64_t cpu_workers = 0;  // threads that share the rows of a model call on the CPU, one intra-op thread each; 0: intra-op threads
   Precision precision = Precision::fp32;  // of model calls, but not of contexts
@@ -56,8 +56,8 @@ struct SampleOutput {
 // After each row of a plan in row order: row m, tokens [B, T, token...] after it.
 using RowObserver = std::function<void(int64_t row, const Tensor& x)>;
 
-SampleOutput sample(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config,
-                    const SampleInput& input, const RowObserver& on_row = {});
+SampleOutput sample(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config, const SampleInput& input,
+                    const RowObserver& on_row = {});
 
 // Latent after known clean tokens: each is shown at `level` with its own noise (eps [B, T, token...], clipped; ignored at level 0).
 // x0 [B, T, token...], c [B, T, C] or undefined, z [B, latent...] -> [B, latent...]
@@ -73,11 +73,11 @@ class StepExecutor {
   int64_t slots() const { return slots_; }
   // More slots, keeping tokens first .. first + old slots - 1 and the latents before and after them.
   void grow(int64_t slots, int64_t first);
-  void set_token(int64_t token, const Tensor& x);       // x [B, token...]
-  void set_condition(int64_t token, const Tensor& c);   // c [B, C]
-  void set_latent(int64_t token, const Tensor& z);      // z before `token`, [B, latent...]
-  Tensor token(int64_t token) const;                    // [B, token...]
-  Tensor latent(int64_t token) const;                   // z before `token`, [B, latent...]
+  void set_token(int64_t token, const Tensor& x);      // x [B, token...]
+  void set_condition(int64_t token, const Tensor& c);  // c [B, C]
+  void set_latent(int64_t token, const Tensor& z);     // z before `token`, [B, latent...]
+  Tensor token(int64_t token) const;                   // [B, token...]
+  Tensor latent(int64_t token) const;                  // z before `token`, [B, latent...]
   void run(const PlanStep& step, const CellNoise& noise);
 
  private:

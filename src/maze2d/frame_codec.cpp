@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/maze2d/frame_codec.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/shape.hpp"
+
+namespace df {
+
+namespace {
+
+Tensor table(const std::vector<double>& values) { return at::tensor(values, at::kDouble).to(at::kFloat); }
+
+}  // namespace
+
+FrameCodec::FrameCodec(const DataSpec& spec)
+    : frame_stack_(spec.token.frame_stack), frame_size_(static_cast<int64_t>(spec.frame_mean.size())) {
+  if (frame_size_ != 6 && frame_size_ != 7)
+    throw Error(
+        fmt::format("planner: expected frames of 6 numbers (observation, action), or 7 with a reward, each with mean and deviation; got {}",
+                    frame_size_));
+  if (spec.frame_std.size() != spec.frame_mean.size())
+    throw Error(fmt::format("planner: expected a mean and a deviation for each of {} numbers, got {} deviations", frame_size_,
+                            spec.frame_std.size()));
+  if (spec.token.token_shape != Shape{frame_stack_ * frame_size_})
+    throw Error(fmt::format("planner: expected tokens of {} frames of {} numbers, got {}", frame_stack_, frame_size_,
+                            to_string(spec.token.token_shape)));
+  mean_ = table(spec.frame_mean);
+  std_ = table(spec.frame_std);
+}
+
+void FrameCodec::to(at::Device device) {
+  mean_ = mean_.to(device);
+  std_ = std_.to(device);
+}
+
+Tensor FrameCodec::frames(const Tensor& x) const {
+  check_shape(x, "planned tokens", {-1, -1, frame_stack_ * frame_size_});
+  return x.reshape({x.size(0), x.size(1) * frame_stack_, frame_size_}) * std_ + mean_;
+}
+
+Tensor FrameCodec::tokens(const Tensor& frames) const {
+  check_shape(frames, "planned frames", {-1, -1, frame_size_});
+  if (frames.size(1) % frame_stack_ != 0)
+    throw Error(fmt::format("planned frames: expected a multiple of the {} frames of a token, got {}", frame_stack_, frames.size(1)));
+  return ((frames - mean_) / std_).reshape({frames.size(0), frames.size(1) / frame_stack_, frame_stack_ * frame_size_});
+}
+
+Tensor FrameCodec::observation(const Tensor& observation) const {
+  check_shape(observation, "observation", {-1, 4});
+  return (observation - mean_.slice(0, 0, 4)) / std_.slice(0, 0, 4);
+}
+
+}  // namespace df
