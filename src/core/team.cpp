@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#include "diffusion_forcing/core/team.hpp"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "diffusion_forcing/core/error.hpp"
+
+namespace df {
+
+namespace {
+
+class Alone final : public Team {
+ public:
+  int64_t rank() const override { return 0; }
+  int64_t size() const override { return 1; }
+  std::unique_ptr<PendingSum> begin_sum(const std::vector<Tensor>&) const override {
+    struct Done final : PendingSum {
+      void finish() override {}
+    };
+    return std::make_unique<Done>();
+  }
+  void broadcast(const std::vector<Tensor>&, int64_t) const override {}
+  void barrier() const override {}
+  bool can_record() const override { return true; }
+};
+
+}  // namespace
+
+bool Team::any(bool flag) const {
+  if (alone()) return flag;
+  const Tensor flags = at::full({1}, static_cast<int64_t>(flag), at::kLong);
+  sum({flags});
+  return flags.item<int64_t>() > 0;
+}
+
+void Team::check_same(const std::string& what, int64_t number) const {
+  if (alone()) return;
+  const Tensor first = at::full({1}, number, at::kLong);
+  broadcast({first}, 0);
+  const auto expected = first.item<int64_t>();
+  // All ranks hear of it, so that none goes on and waits for one that has stopped.
+  if (!any(expected != number)) return;
+  throw Error(expected != number ? fmt::format("{}: expected {} as on rank 0, got {} on rank {}", what, expected, number, rank())
+                                 : fmt::format("{}: expected the same number on all ranks, got another one than {}", what, number));
+}
+
+std::shared_ptr<const Team> alone() { return std::make_shared<Alone>(); }
+
+}  // namespace df
