@@ -24,5 +24,6 @@
 #include "diffusion_forcing/procedures/token_video.hpp"
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
+#include "diffusion_forcing/sampling/rollout_stream.hpp"
 #include "diffusion_forcing/training/checkpoint.hpp"
 #include "diffusion_forcing/training/trainer.hpp"

@@ -121,7 +121,7 @@ void roll_out(const Subject& subject, const Dataset& data, const EvaluationConfi
   if (subject.model.condition_dim() > 0) input.c = at::stack(conditions).to(device);
   input.z = subject.model.initial_latent(size, inits.empty() ? Tensor() : at::stack(inits).to(device));
   input.seed = config.seed;
-  input.first_row = first;
+  input.first_sequence = first;
   collector.start(first, std::move(futures));
   rollout(
       subject.model, subject.diffusion, subject.rollout, input, [&](int64_t, const Tensor& x) { collector.add(x); }, progress);

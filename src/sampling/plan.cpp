@@ -195,10 +195,7 @@ int64_t PlanBuilder::settled() const {
 }
 
 Plan compile(const SchedulingMatrix& matrix, const PlanPolicy& policy) {
-  std::vector<int32_t> ladder(matrix.level);
-  std::sort(ladder.begin(), ladder.end());
-  ladder.erase(std::unique(ladder.begin(), ladder.end()), ladder.end());
-  PlanBuilder builder(policy, std::move(ladder));
+  PlanBuilder builder(policy, ladder_of(matrix));
   Plan plan{matrix.tokens, matrix.rows - 1, {}};
   PlanStep step;
   RowSource rows = matrix_rows(matrix, matrix.tokens);

@@ -18,13 +18,6 @@ namespace df {
 
 namespace {
 
-// The name of a matrix kind, or nothing for a file.
-std::optional<MatrixKind> kind_of(const std::string& schedule) {
-  for (const auto& [name, kind] : EnumNames<MatrixKind>::table)
-    if (name == schedule) return kind;
-  return std::nullopt;
-}
-
 bool streams(MatrixKind kind) { return kind == MatrixKind::pyramid || kind == MatrixKind::autoregressive; }
 
 // A schedule over any number of tokens.
@@ -37,7 +30,7 @@ struct Program {
 Program make_program(const RolloutConfig& config, int64_t levels, int64_t tokens) {
   Program program;
   SchedulingMatrix chunk;
-  if (const auto kind = kind_of(config.schedule)) {
+  if (const auto kind = parse_schedule(config.schedule)) {
     program.ladder = ladder(levels, config.steps);
     if (streams(*kind) && !(*kind == MatrixKind::pyramid && config.slope == 0)) {
       const double slope = *kind == MatrixKind::autoregressive ? static_cast<double>(config.steps) : config.slope;
@@ -49,9 +42,7 @@ Program make_program(const RolloutConfig& config, int64_t levels, int64_t tokens
   } else {
     chunk = read_matrix(config.schedule);
     validate(chunk, levels, config.schedule);
-    program.ladder = chunk.level;
-    std::sort(program.ladder.begin(), program.ladder.end());
-    program.ladder.erase(std::unique(program.ladder.begin(), program.ladder.end()), program.ladder.end());
+    program.ladder = ladder_of(chunk);
   }
   program.cells_a_token = static_cast<double>(compile(chunk, config.policy).cells()) / static_cast<double>(chunk.tokens);
   program.rows = matrix_rows(std::move(chunk), tokens);
@@ -78,12 +69,12 @@ class TokenStream {
       : token_shape_(model.token_shape()),
         clip_(diffusion.config.clip_noise),
         seed_(derive_seed(input.seed, Stream::sampling)),
-        first_row_(input.first_row),
+        first_sequence_(input.first_sequence),
         batch_(z.size(0)),
         c_(std::move(c)),
         queue_(sink),
         executor_(model, diffusion, config.sampler, batch_, first_slots(model)),
-        noise_(seeded_cell_noise(derive_seed(input.seed, Stream::noise), shape({batch_}, token_shape_), first_row_)) {
+        noise_(seeded_cell_noise(derive_seed(input.seed, Stream::noise), shape({batch_}, token_shape_), first_sequence_)) {
     executor_.set_latent(0, z);
   }
 
@@ -106,7 +97,7 @@ class TokenStream {
  private:
   void enter() {
     if (entered_ - settled_ == executor_.slots()) executor_.grow(2 * executor_.slots(), settled_);
-    executor_.set_token(entered_, token_noise(seed_, first_row_, batch_, entered_, token_shape_).clamp(-clip_, clip_));
+    executor_.set_token(entered_, token_noise(seed_, first_sequence_, batch_, entered_, token_shape_).clamp(-clip_, clip_));
     if (c_.defined()) executor_.set_condition(entered_, c_.select(1, entered_));
     ++entered_;
   }
@@ -114,7 +105,7 @@ class TokenStream {
   Shape token_shape_;
   double clip_;
   uint64_t seed_;
-  int64_t first_row_, batch_;
+  int64_t first_sequence_, batch_;
   Tensor c_;
   TokenQueue queue_;
   StepExecutor executor_;
@@ -129,7 +120,7 @@ Tensor latent_after_context(CausalModel& model, const Diffusion& diffusion, cons
   const int64_t B = input.context.size(0), T = input.context.size(1);
   std::vector<Tensor> eps;
   for (int64_t t = 0; t < T; ++t)
-    eps.push_back(token_noise(derive_seed(input.seed, Stream::context), input.first_row, B, t, model.token_shape()));
+    eps.push_back(token_noise(derive_seed(input.seed, Stream::context), input.first_sequence, B, t, model.token_shape()));
   const Tensor c = input.c.defined() ? input.c.narrow(1, 0, T) : input.c;
   return encode_context(model, diffusion, input.context, config.policy.stabilization, at::stack(eps, 1).to(input.context.device()), c,
                         input.z);
@@ -148,24 +139,6 @@ void check_input(const CausalModel& model, const RolloutInput& input) {
 }
 
 }  // namespace
-
-void validate(const RolloutConfig& config, int64_t levels) {
-  const auto require = [](bool valid, const char* key, const std::string& expected, auto got) {
-    if (!valid) throw Error(fmt::format("sampling.{}: expected {}, got {}", key, expected, got));
-  };
-  const auto kind = kind_of(config.schedule);
-  require(kind || std::filesystem::exists(config.schedule), "schedule", enum_choices<MatrixKind>() + " or a CSV or npy file",
-          "'" + config.schedule + "'");
-  require(!kind || (config.steps >= 1 && config.steps <= levels), "steps", fmt::format("1 to {} (diffusion.levels)", levels), config.steps);
-  require(std::isfinite(config.slope) && config.slope >= 0, "slope", "a number of at least 0", config.slope);
-  require(config.horizon >= 1, "horizon", "at least 1 token", config.horizon);
-  require(std::isfinite(config.sampler.eta) && config.sampler.eta >= 0 && config.sampler.eta <= 1, "eta", "0 to 1", config.sampler.eta);
-  require(std::isfinite(config.sampler.clip_x0) && config.sampler.clip_x0 >= 0, "clip_x0", "a number of at least 0",
-          config.sampler.clip_x0);
-  require(config.sampler.cpu_workers >= 0, "cpu_workers", "at least 0", config.sampler.cpu_workers);
-  require(config.policy.stabilization >= 0 && config.policy.stabilization <= levels, "stabilization", fmt::format("0 to {}", levels),
-          config.policy.stabilization);
-}
 
 RolloutStats rollout(CausalModel& model, const Diffusion& diffusion, const RolloutConfig& config, const RolloutInput& input,
                      const TokenSink& sink, const RolloutProgress& progress) {

@@ -66,6 +66,19 @@ SchedulingMatrix read_npy_matrix(const std::filesystem::path& path) {
 
 }  // namespace
 
+std::optional<MatrixKind> parse_schedule(std::string_view schedule) {
+  for (const auto& [name, kind] : EnumNames<MatrixKind>::table)
+    if (name == schedule) return kind;
+  return std::nullopt;
+}
+
+std::vector<int32_t> ladder_of(const SchedulingMatrix& matrix) {
+  std::vector<int32_t> levels(matrix.level);
+  std::sort(levels.begin(), levels.end());
+  levels.erase(std::unique(levels.begin(), levels.end()), levels.end());
+  return levels;
+}
+
 std::vector<int32_t> ladder(int64_t levels, int64_t steps) {
   if (steps < 1 || steps > levels) throw Error(fmt::format("sampling steps: expected 1 to {} (the noise levels), got {}", levels, steps));
   std::vector<int32_t> values(static_cast<size_t>(steps) + 1);

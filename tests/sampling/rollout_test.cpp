@@ -109,7 +109,7 @@ TEST(Rollout, SequencesDoNotDependOnTheBatch) {
   const Rolled both = roll(world, config, input);
   for (const int64_t row : {0, 1}) {
     RolloutInput one = input;
-    one.first_row = row;
+    one.first_sequence = row;
     one.z = input.z.narrow(0, row, 1);
     one.context = input.context.narrow(0, row, 1);
     one.c = input.c.narrow(0, row, 1);

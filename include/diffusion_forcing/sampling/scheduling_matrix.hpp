@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "diffusion_forcing/core/enum_names.hpp"
@@ -28,6 +29,9 @@ struct EnumNames<MatrixKind> {
                                                                       {"trapezoid", MatrixKind::trapezoid}};
 };
 
+// The kind of that name; nothing for any other string, which then names a file.
+std::optional<MatrixKind> parse_schedule(std::string_view schedule);
+
 struct SchedulingMatrix {
   int64_t rows = 0;            // M + 1
   int64_t tokens = 0;          // T
@@ -38,6 +42,9 @@ struct SchedulingMatrix {
 // The S + 1 levels that a token visits, rising: 0 = ladder[0] < ... < ladder[S] = K, evenly spaced and truncated as the authors do
 // (their times int(linspace(-1, K - 1, S + 1)) plus one). Throws df::Error unless 1 <= steps <= levels.
 std::vector<int32_t> ladder(int64_t levels, int64_t steps);
+
+// All levels that occur in a matrix, rising.
+std::vector<int32_t> ladder_of(const SchedulingMatrix& matrix);
 
 // Rows after token 0 (or the nearer end) at which token t of T starts to move.
 int64_t start_row(MatrixKind kind, int64_t t, int64_t tokens, int64_t steps, double slope);
