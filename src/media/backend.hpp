@@ -55,6 +55,8 @@ class Backend {
                          double thickness) = 0;
   virtual void draw_text(uint8_t* rgb, int64_t height, int64_t width, const std::string& text, Point baseline, double size,
                          Colour colour) = 0;
+  virtual void fill_polygon(uint8_t* rgb, int64_t height, int64_t width, const std::vector<Point>& corners, Colour colour) = 0;
+  virtual double text_width(const std::string& text, double size) = 0;  // in pixels, of what draw_text draws
 };
 
 // The library, loaded on first use. Throws df::Error with the loader's message.

@@ -27,6 +27,12 @@ class Canvas {
   void text(const std::string& text, media::Point baseline, double size, media::Colour colour = ink) {
     media::backend().draw_text(data(), pixels_.size(0), pixels_.size(1), text, baseline, size, colour);
   }
+  // A polygon, mixed with what is below it where its opacity is under 1.
+  void fill(const std::vector<media::Point>& corners, media::Colour colour, double opacity = 1.0) {
+    const at::Tensor before = opacity < 1.0 ? pixels_.clone() : at::Tensor();
+    media::backend().fill_polygon(data(), pixels_.size(0), pixels_.size(1), corners, colour);
+    if (before.defined()) pixels_ = at::lerp(before.to(at::kFloat), pixels_.to(at::kFloat), opacity).round_().to(at::kByte);
+  }
   // A picture uint8 [3, h, w] with its upper left corner at (x, y).
   void picture(const at::Tensor& rgb, int64_t x, int64_t y) {
     pixels_.narrow(0, y, rgb.size(1)).narrow(1, x, rgb.size(2)).copy_(rgb.permute({1, 2, 0}));

@@ -91,6 +91,14 @@ class Mp4Sink final : public FrameSink {
   cv::Mat bgr_, even_;
 };
 
+constexpr double font_height = 29.0;  // of the simplex font at scale 1, ascenders included
+constexpr int shift = 4;              // sixteenths of a pixel
+std::vector<cv::Point> fixed_point(const std::vector<Point>& points) {
+  std::vector<cv::Point> fixed;
+  for (const auto& [x, y] : points) fixed.emplace_back(cvRound(x * (1 << shift)), cvRound(y * (1 << shift)));
+  return fixed;
+}
+
 class OpenCv final : public Backend {
  public:
   OpenCv() {
@@ -130,17 +138,22 @@ class OpenCv final : public Backend {
   }
   void draw_line(uint8_t* rgb, int64_t height, int64_t width, const std::vector<Point>& points, Colour colour, double thickness) override {
     cv::Mat picture(static_cast<int>(height), static_cast<int>(width), CV_8UC3, rgb);
-    constexpr int shift = 4;  // sixteenths of a pixel
-    std::vector<cv::Point> fixed;
-    for (const auto& [x, y] : points) fixed.emplace_back(cvRound(x * (1 << shift)), cvRound(y * (1 << shift)));
-    cv::polylines(picture, fixed, false, cv::Scalar(colour[0], colour[1], colour[2]), std::max(1, cvRound(thickness)), cv::LINE_AA, shift);
+    cv::polylines(picture, fixed_point(points), false, cv::Scalar(colour[0], colour[1], colour[2]), std::max(1, cvRound(thickness)),
+                  cv::LINE_AA, shift);
   }
   void draw_text(uint8_t* rgb, int64_t height, int64_t width, const std::string& text, Point baseline, double size,
                  Colour colour) override {
     cv::Mat picture(static_cast<int>(height), static_cast<int>(width), CV_8UC3, rgb);
-    constexpr double font_height = 29.0;  // of the simplex font at scale 1, ascenders included
     cv::putText(picture, text, cv::Point(cvRound(baseline[0]), cvRound(baseline[1])), cv::FONT_HERSHEY_SIMPLEX, size / font_height,
-                cv::Scalar(colour[0], colour[1], colour[2]), 1, cv::LINE_AA);
+                cv::Scalar(colour[0], colour[1], colour[2]), size > 17.0 ? 2 : 1, cv::LINE_AA);
+  }
+  void fill_polygon(uint8_t* rgb, int64_t height, int64_t width, const std::vector<Point>& corners, Colour colour) override {
+    cv::Mat picture(static_cast<int>(height), static_cast<int>(width), CV_8UC3, rgb);
+    cv::fillPoly(picture, std::vector{fixed_point(corners)}, cv::Scalar(colour[0], colour[1], colour[2]), cv::LINE_AA, shift);
+  }
+  double text_width(const std::string& text, double size) override {
+    int baseline = 0;
+    return cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, size / font_height, 1, &baseline).width;
   }
 };
 

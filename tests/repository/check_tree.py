@@ -15,17 +15,18 @@ ROOMS = {
     "core": [],
     "ops": ["core"],
     "media": ["core"],
+    "drawing": ["core", "media"],
     "models": ["core", "ops"],
     "diffusion": ["core", "ops", *CONTRACTS],
     "data": ["core", "media", "maze2d", "maze_world", *CONTRACTS],  # until the registry of data sets stands in config/
-    "sampling": ["core", "ops", "diffusion", *CONTRACTS],
-    "training": ["core", "ops", "media", "data", *CONTRACTS],
-    "evaluation": ["core", "media", "data", "diffusion", "sampling", *CONTRACTS],
-    "planning": ["core", "media", "data", "diffusion", "sampling", "maze2d", *CONTRACTS],  # until episodes are general
+    "sampling": ["core", "ops", "drawing", "diffusion", *CONTRACTS],
+    "training": ["core", "ops", "media", "drawing", "data", *CONTRACTS],
+    "evaluation": ["core", "media", "drawing", "data", "diffusion", "sampling", *CONTRACTS],
+    "planning": ["core", "media", "drawing", "data", "diffusion", "sampling", "maze2d", *CONTRACTS],  # until episodes are general
     "maze_world": ["core", "media", "data", *CONTRACTS],
-    "maze2d": ["core", "media", "data", "diffusion", "sampling", "planning", *CONTRACTS],
-    "config": ["core", "media", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d"],
-    "procedures": ["core", "media", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d",
+    "maze2d": ["core", "media", "drawing", "data", "diffusion", "sampling", "planning", *CONTRACTS],
+    "config": ["core", "media", "drawing", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d"],
+    "procedures": ["core", "media", "drawing", "models", "diffusion", "data", "sampling", "training", "evaluation", "planning", "maze_world", "maze2d",
                    "config"],
     "cuda": ["core", "ops"],
 }
