@@ -11,7 +11,8 @@ int main() {
 
   // A matrix of noise levels is a program: compile it, then run it.
   auto matrix = df::make_matrix(df::MatrixKind::pyramid, /*tokens=*/9, df::ladder(/*levels=*/1000, /*steps=*/50), /*slope=*/1.0);
-  df::Plan plan = df::compile(matrix, {});  // 450 model evaluations in 66 batched calls; a loop over rows and tokens would run 522
+  // 450 model evaluations in 66 batched calls; a loop over rows and tokens would run 522.
+  df::Plan plan = df::compile(matrix, {});
 
   df::SampleInput input;
   input.x = df::seeded_normal(df::shape({1, 9}, trained.model->token_shape()), /*seed=*/1);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Checks the rules of the source tree: which room may include which, who may know which library, licence lines, file
-sizes, code in the README.
+sizes; and of the pages in Markdown: lengths of lines, widths of tables, links, code.
 
     check_tree.py [ROOT]     prints one line a fault; exit code 1 if there are any
 """
@@ -54,6 +54,7 @@ CUDA_CODE = re.compile(
 CUDA_PLACES = re.compile(r"src/cuda/|tests/cuda/|(src|include/diffusion_forcing)/core/accelerator[^/]*$")
 
 MAX_LINES = {"tests": 500}  # of a C++ file; 400 elsewhere
+MAX_README, MAX_COLUMNS, MAX_CELLS = 250, 120, 6  # of pages in Markdown: lines of the README, characters of a line, columns of a table
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -130,21 +131,63 @@ def include_cycles(graph):
             yield from visit(part, [part])
 
 
-def faults_of_readme(root):
-    """C++ in the README is text that the tests compile: each block stands, but for white space, in a file of examples/. A block's
-    includes may stand apart from the rest."""
-    def squeezed(lines):
-        return "\n".join(" ".join(line.split()) for line in lines if line.strip())
+def pages_of(root):
+    """The Markdown files of the repository, without what was built or downloaded beside it."""
+    folders = [f for f in sorted(root.iterdir()) if f.is_dir() and not f.name.startswith((".", "build", "runs"))]
+    return sorted([*root.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
 
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+def anchors_of(text):
+    """Names that a link may have behind '#': GitHub makes them from the headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def faults_of_page(root, page):
+    """Lines of at most 120 characters (addresses in the web do not count), tables of at most six columns, a README of at most 250 lines,
+    and links to files and headings that exist."""
+    path, text = page.relative_to(root).as_posix(), page.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if path == "README.md" and len(lines) > MAX_README:
+        yield f"{path}:{len(lines)}: more than {MAX_README} lines; move what few readers need to docs/"
+    in_code = False
+    for number, line in enumerate(lines, 1):
+        place = f"{path}:{number}"
+        length = len(re.sub(r"https?://[^\s)>]+", "", line))
+        if length > MAX_COLUMNS:
+            yield f"{place}: {length} characters; expected at most {MAX_COLUMNS}"
+        if line.startswith("```"):
+            in_code = not in_code
+        if in_code:
+            continue
+        cells = len(re.split(r"(?<!\\)\|", line.strip().strip("|"))) if line.lstrip().startswith("|") else 0
+        if cells > MAX_CELLS:
+            yield f"{place}: a table of {cells} columns; expected at most {MAX_CELLS}"
+        for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", line):
+            file, _, anchor = (target[0] or target[1]).partition("#")
+            if re.match(r"[a-z]+:", file):
+                continue
+            there = (page.parent / file) if file else page
+            if not there.exists():
+                yield f"{place}: {file} does not exist"
+            elif anchor and anchor not in anchors_of(there.read_text(encoding="utf-8")):
+                yield f"{place}: no heading of {there.name} has the anchor #{anchor}"
+
+
+def faults_of_code_blocks(root, page):
+    """C++ of the README and the guides is text that the tests compile: each block stands, but for white space, in a file of examples/. A
+    block's includes may stand apart from the rest."""
+    def squeezed(lines):
+        return " ".join(" ".join(lines).split())
+
+    path, text = page.relative_to(root).as_posix(), page.read_text(encoding="utf-8")
     sources = [squeezed(f.read_text(encoding="utf-8").splitlines()) for f in sorted((root / "examples").glob("*.cpp"))]
     for match in re.finditer(r"^```(?:cpp|c\+\+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         lines = match.group(1).splitlines()
         includes = [line for line in lines if line.startswith("#include")]
         parts = [squeezed([include]) for include in includes] + [squeezed(line for line in lines if line not in includes)]
         if not any(all(part in source for part in parts) for source in sources):
-            yield f"README.md:{text.count(chr(10), 0, match.start()) + 1}: this C++ block is not a part of a file in examples/"
+            yield f"{path}:{text.count(chr(10), 0, match.start()) + 1}: this C++ block is not a part of a file in examples/"
 
 
 def faults_of_tree(root):
@@ -158,8 +201,12 @@ def faults_of_tree(root):
                 if path.startswith("include/"):
                     graph[room_and_name(path)[1]] = [p for p in (included_part(m.group(2)) for m in INCLUDE.finditer(text)) if p]
     yield from include_cycles(graph)
-    yield from faults_of_readme(root)
-    for file in sorted([*(root / "scripts").glob("*.sh"), *(root / "scripts").glob("*.py"), *(root / "tests").rglob("*.py")]):
+    for page in pages_of(root):
+        yield from faults_of_page(root, page)
+        if page == root / "README.md" or page.parent == root / "docs" / "guide":
+            yield from faults_of_code_blocks(root, page)
+    scripts = [*(root / "scripts").glob("*.sh"), *(root / "scripts").glob("*.py"), *(root / "tests").rglob("*.py"), *(root / "docs").glob("*.py")]
+    for file in sorted(scripts):
         if "SPDX-License-Identifier: MIT" not in "".join(file.read_text(encoding="utf-8").splitlines(True)[:2]):
             yield f"{file.relative_to(root)}:1: no SPDX line among the first two"
 

@@ -82,6 +82,32 @@ class CheckTree(unittest.TestCase):
         self.assertEqual(self.faults(files={**example, "README.md": "```cpp\n#include <x>\n\nint a =  1;\nreturn a;\n```\n```\nany text\n```\n"}), [])
         found = self.faults(files={**example, "README.md": "text\n```cpp\nint a = 2;\n```\n"})
         self.assertEqual(found, ["README.md:2: this C++ block is not a part of a file in examples/"])
+        found = self.faults(files={**example, "docs/guide/own.md": "```cpp\nint a = 2;\n```\n"})
+        self.assertEqual(found, ["docs/guide/own.md:1: this C++ block is not a part of a file in examples/"])
+
+    def test_lengths_of_pages(self):
+        self.assertEqual(self.faults(files={"README.md": "x" * 120 + "\n" * 250}), [])
+        self.expect("README.md", "x\n" * 251, "README.md:251: more than 250 lines")
+        self.assertEqual(self.faults(files={"docs/a.md": "x\n" * 251}), [])
+        self.expect("docs/deep/a.md", "x\n" + "y" * 121 + "\n", "docs/deep/a.md:2: 121 characters")
+        self.expect("CONTRIBUTING.md", "```\n" + "y" * 121 + "\n```\n", "CONTRIBUTING.md:2: 121 characters")
+        self.assertEqual(self.faults(files={"docs/a.md": "[paper](https://example.org/" + "y" * 121 + ")\n", ".deps/a.md": "y" * 121,
+                                            "build/_deps/a.md": "y" * 121}), [])
+
+    def test_tables(self):
+        self.assertEqual(self.faults(files={"docs/a.md": "| 1 | 2 | 3 | 4 | 5 | a \\| b |\n"}), [])
+        self.expect("docs/a.md", "text\n| 1 | 2 | 3 | 4 | 5 | 6 | 7 |\n", "docs/a.md:2: a table of 7 columns")
+        self.assertEqual(self.faults(files={"docs/a.md": "```\n| 1 | 2 | 3 | 4 | 5 | 6 | 7 |\n```\n"}), [])
+
+    def test_links(self):
+        there = {"docs/guide/a.md": "# A title, of `code`\n", "docs/images/b.png": ""}
+        good = "[a](docs/guide/a.md) [a](docs/guide/a.md#a-title-of-code) ![b](docs/images/b.png) [web](https://x.org/a.md) [here](#here)\n# Here\n"
+        self.assertEqual(self.faults(files={**there, "README.md": good}), [])
+        for link, fault in {"[a](docs/a.md)": "docs/a.md does not exist", "![b](images/b.png)": "images/b.png does not exist",
+                            '<img src="b.png">': "b.png does not exist", "[a](docs/guide/a.md#other)": "no heading of a.md has the anchor #other",
+                            "[here](#there)": "no heading of README.md has the anchor #there"}.items():
+            found = self.faults(files={**there, "README.md": link + "\n"})
+            self.assertEqual(found, [f"README.md:1: {fault}"])
 
     def test_cycle(self):
         found = self.faults(files={

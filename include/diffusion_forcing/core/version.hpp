@@ -6,7 +6,7 @@
 
 namespace df {
 
-std::string version();  // "0.1.0"
+std::string version();  // "0.2.0"
 std::string commit();   // of the source tree when it was configured, "unknown" outside git
 
 }  // namespace df

@@ -1,0 +1,15 @@
+# cmake -D DOXYGEN=<program> -D FOLDER=<build>/docs -P RunDoxygen.cmake: writes the reference, and fails where the headers give a warning.
+# Fields and methods without a comment are no fault; classes and free functions without one are.
+execute_process(COMMAND ${DOXYGEN} ${FOLDER}/Doxyfile RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "doxygen failed: ${failed}")
+endif()
+file(STRINGS ${FOLDER}/warnings.txt warnings)
+list(FILTER warnings EXCLUDE REGEX "Member .* \\((variable|function|enumvalue|typedef|enumeration)\\) of (class|struct) .* is not documented")
+list(FILTER warnings EXCLUDE REGEX "\\((variable|typedef|enumeration)\\) of namespace .* is not documented")
+list(LENGTH warnings count)
+if(count)
+  list(JOIN warnings "\n" text)
+  message(FATAL_ERROR "${text}\n${count} warnings of Doxygen")
+endif()
+message("${FOLDER}/html/index.html")
