@@ -36,9 +36,9 @@ Examples:
 
 For videos the folder gets index.html, a page of all that follows: table.txt (also printed), report.json, curves.csv, curves.png, sheet.png (frames of each
 run) and side_by_side.mp4 (truth on the left, then the runs in order).
-The column `real` is other true clips: what a perfect model would get. docs/evaluation.md explains each number.
+The column `real` is other true clips: what a perfect model would get. docs/reference/metrics.md explains each number.
 For a task it gets table.txt (also printed), episodes.csv, report.json, mazes.png (the first eight episodes of each column: what was driven, from blue to
-red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/maze2d.md explains the numbers.)";
+red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/guide/planning.md explains the files.)";
 
 struct Arguments {
   std::vector<fs::path> checkpoints, finished;

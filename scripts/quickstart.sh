@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# From a bare Debian 12 to a video: installs what is missing, builds the programs, trains the small model on the embedded maze world
-# and lets it dream 1000 frames. About a quarter of an hour on two cores, 2 GB of disk. Run again after an interruption to go on.
+# From a bare Debian 12 to a video: installs what is missing, builds the programs, trains the small model on the embedded
+# maze world and generates 1000 frames with it. It takes about a quarter of an hour on two cores and 3 GB of disk. After an
+# interruption, run it again: it goes on where it stopped.
 #
 #   scripts/quickstart.sh [--frames N] [--out VIDEO]     default: --frames 1000 --out quickstart.mp4
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -43,7 +44,7 @@ The 64 x 64 model that comes with the repository: $(realpath "$preview")
 
 What to try next:
   build/bin/df-sample --checkpoint $run --frames 300 --schedule pyramid --slope 4 --out pyramid.mp4
-  build/bin/df-schedule --schedule pyramid          what a scheduling matrix is, and what it costs
-  build/bin/df-train --config video.yaml            the larger 64 x 64 model
-  README.md, "Your own videos"                      train on a folder of mp4 files
+  build/bin/df-schedule --schedule pyramid                   what a scheduling matrix is, and what it costs
+  build/bin/df-train --config video.yaml --device cuda       the larger 64 x 64 model, in eight minutes of a GPU
+  docs/guide/your-data.md                                    train on a folder of your own videos
 END

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Denoising errors by noise level, and the evidence lower bound that they add up to: how well a model predicts held-out sequences, without
-// sampling. docs/evaluation.md has the derivation (Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13; Chen et al. 2024, theorem 3.1).
+// sampling. docs/reference/metrics.md has the derivation (Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13; Chen et al. 2024,
+// theorem 3.1).
 #pragma once
 
 #include <cstdint>

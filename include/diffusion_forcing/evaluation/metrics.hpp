@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Distances between frames, between sets of features, and between forecasts and outcomes. Pure functions, computed in float64.
-// Frames are floating point [N, 3, H, W], RGB, in [0, 1]: all functions throw df::Error for anything else. docs/evaluation.md has the
-// formulas.
+// Frames are floating point [N, 3, H, W], RGB, in [0, 1]: all functions throw df::Error for anything else. docs/reference/metrics.md has
+// the formulas.
 #pragma once
 
 #include <cstdint>
