@@ -17,10 +17,13 @@ COMMENT = re.compile(r"^(?P<code>.*?)(?P<slashes>//+)(?P<text> .*|)$")
 
 
 def escaped(text):
-    """A line indented further than its comment is a formula or a list: it keeps a line of its own."""
     parts = re.split(r"(`[^`]*`)", text)  # names in backticks are left alone
-    plain = "".join(p if p.startswith("`") else re.sub(r"([<>@\\#&])", r"\\\1", p) for p in parts)
-    return f" @n{plain}" if re.match(r" {2,}\S", text) else plain
+    return "".join(p if p.startswith("`") else re.sub(r"([<>@\\#&])", r"\\\1", p) for p in parts)
+
+
+def is_indented(text):
+    """A line indented further than its comment is a formula or an entry of a list."""
+    return re.match(r" {2,}\S", text) is not None
 
 
 def in_string(code):
@@ -29,8 +32,12 @@ def in_string(code):
 
 def filtered(lines):
     column = None  # of the comment behind code that the next line may continue
+    indented = False  # whether the line before was: it and what follows it keep lines of their own
     for line in lines:
         match = COMMENT.match(line)
+        text = match["text"] if match else ""
+        starts_line = is_indented(text) or (indented and text)
+        indented = is_indented(text)
         if line == LICENCE:
             yield "/// @file"
         elif match is None or in_string(match["code"]):
@@ -38,12 +45,12 @@ def filtered(lines):
             yield line
         elif match["code"].strip():
             column = match.start("slashes")
-            yield f"{match['code']}///<{escaped(match['text'])}"
+            yield f"{match['code']}///<{escaped(text)}"
         elif match.start("slashes") == column:
-            yield f"{match['code']}///<{escaped(match['text'])}"
+            yield f"{match['code']}///<{escaped(text)}"
         else:
             column = None
-            yield f"{match['code']}///{escaped(match['text'])}"
+            yield f"{match['code']}///{' @n' if starts_line else ''}{escaped(text)}"
 
 
 if __name__ == "__main__":
