@@ -15,6 +15,7 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 
 namespace df::bench {
 

@@ -32,25 +32,22 @@ struct Options {
 };
 
 // Prints what is wrong with which file; true where nothing is.
-template <class Config>
-bool check_files(const Config& config) {
-  if constexpr (requires { df::check(config); }) {
-    const auto reports = df::check(config);
-    int64_t bad = 0, frames = 0;
-    std::map<std::pair<int64_t, int64_t>, int64_t> sizes;
-    for (const df::FileReport& report : reports) {
-      frames += report.frames;
-      if (report.height > 0) ++sizes[{report.width, report.height}];
-      if (report.problem.empty()) continue;
-      ++bad;
-      fmt::print("bad: {}\n", report.problem);
-    }
-    fmt::print("{} files, {} good, {} bad, {} frames\n", reports.size(), reports.size() - bad, bad, frames);
-    for (const auto& [size, count] : sizes) fmt::print("  {} x {}: {} files\n", size.first, size.second, count);
-    return bad == 0;
-  } else {
-    throw df::Error(fmt::format("--check: data set {} has no files", Config::type));
+bool check_files(const df::DataConfig& config) {
+  const auto checked = config->check_files();
+  if (!checked) throw df::Error(fmt::format("--check: data set {} has no files", config.type()));
+  const auto& reports = *checked;
+  int64_t bad = 0, frames = 0;
+  std::map<std::pair<int64_t, int64_t>, int64_t> sizes;
+  for (const df::FileReport& report : reports) {
+    frames += report.frames;
+    if (report.height > 0) ++sizes[{report.width, report.height}];
+    if (report.problem.empty()) continue;
+    ++bad;
+    fmt::print("bad: {}\n", report.problem);
   }
+  fmt::print("{} files, {} good, {} bad, {} frames\n", reports.size(), reports.size() - bad, bad, frames);
+  for (const auto& [size, count] : sizes) fmt::print("  {} x {}: {} files\n", size.first, size.second, count);
+  return bad == 0;
 }
 
 void show(const df::Dataset& set, const Options& options) {
@@ -156,7 +153,7 @@ int main(int argc, char** argv) {
     const df::DataConfig config = (options.data.empty() ? df::load_experiment(options.config, options.set)
                                                         : df::parse_experiment("data: {type: " + options.data + "}", "--data", options.set))
                                       .data;
-    if (options.check && !std::visit([](const auto& chosen) { return check_files(chosen); }, config)) return df::app::failed;
+    if (options.check && !check_files(config)) return df::app::failed;
     if (options.check && options.out.empty() && options.stats == 0) return df::app::success;
     const auto set = df::make_dataset(config, df::enum_value<df::Split>(options.split, "--split"));
     sizes(*set);

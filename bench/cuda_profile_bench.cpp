@@ -13,10 +13,11 @@
 #include <vector>
 
 #include "core/autocast.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "kernel_profile.hpp"
 
 namespace df {

@@ -5,9 +5,10 @@
 #include <benchmark/benchmark.h>
 #include <torch/autograd.h>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "quick_network.hpp"
 
 namespace {

@@ -3,9 +3,9 @@
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "quick_network.hpp"
 

@@ -7,10 +7,11 @@
 #include <cstdio>
 #include <vector>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
 #include "diffusion_forcing/sampling/sampler.hpp"
 #include "diffusion_forcing/sampling/scheduling_matrix.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "config/yaml_config.hpp"
+#include "diffusion_forcing/config/yaml_config.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "config/yaml_tree.hpp"
+#include "diffusion_forcing/config/yaml_tree.hpp"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -112,7 +112,7 @@ YamlTree parse_yaml(const std::string& text, const std::string& name) {
 }
 
 void apply_override(YamlTree& root, const std::string& assignment) {
-  const std::string where = "command line";
+  const std::string where = command_line;
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) throw Error(fmt::format("{}: expected key=value, got '{}'", where, assignment));
   const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);

@@ -117,7 +117,7 @@ class DiffuserPlanner final : public Policy {
 
 }  // namespace
 
-std::unique_ptr<Policy> make_diffuser_planner(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer) {
+std::unique_ptr<Policy> make(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer) {
   return std::make_unique<DiffuserPlanner>(config, trained, std::move(observer));
 }
 

@@ -274,4 +274,8 @@ std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config,
   return std::make_unique<ForcingPlanner>(config, trained, std::move(reward), std::move(observer));
 }
 
+std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanObserver observer) {
+  return make_forcing_planner(config, trained, {}, std::move(observer));
+}
+
 }  // namespace df

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include "diffusion_forcing/training/checkpoint.hpp"
 
@@ -12,7 +13,9 @@ namespace df {
 // are any, unless `raw`. Checksums of folders are verified. Returns the file.
 std::filesystem::path load_model_weights(const std::filesystem::path& checkpoint, const NamedTensors& weights, bool raw);
 
-// The nearest parent folder that holds a config.yaml, or `checkpoint` itself. Throws df::Error if there is none.
+// The nearest parent folder that holds a config.yaml, or `checkpoint` itself; nothing if there is none.
+std::optional<std::filesystem::path> enclosing_run(const std::filesystem::path& checkpoint);
+// The same. Throws df::Error if there is none.
 std::filesystem::path find_run(const std::filesystem::path& checkpoint);
 
 }  // namespace df

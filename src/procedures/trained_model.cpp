@@ -9,68 +9,45 @@
 #include "config/config_errors.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
-#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/maze2d/maze2d_data.hpp"
+#include "diffusion_forcing/maze2d/maze2d_paths.hpp"
 #include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/planning/diffuser_planner.hpp"
+#include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
+#include "procedures/initial_model.hpp"
 #include "procedures/model_weights.hpp"
 #include "procedures/run_folder.hpp"
-#include "procedures/session.hpp"
 
 namespace df {
 
 namespace fs = std::filesystem;
 
-fs::path load_model_weights(const fs::path& checkpoint, const NamedTensors& weights, bool raw) {
-  if (!fs::exists(checkpoint))
-    throw Error(checkpoint.string() + ": not found; expected a run folder, a checkpoint folder or a .safetensors file");
-  if (!fs::is_directory(checkpoint)) {
-    load_weights(checkpoint, weights);
-    return checkpoint;
-  }
-  fs::path folder = checkpoint;
-  if (!fs::exists(folder / "manifest.json")) {
-    const auto latest = latest_checkpoint(checkpoint);
-    if (!latest) throw Error(checkpoint.string() + ": holds no complete checkpoint");
-    folder = *latest;
-  }
-  const bool averaged = !raw && fs::exists(folder / "ema.safetensors");
-  Checkpoint content{0, weights, {}, {}, {}};
-  if (averaged)
-    for (const auto& [name, tensor] : weights) content.ema.emplace_back(name, at::empty_like(tensor.detach()));
-  load_checkpoint(folder, content);
-  const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < content.ema.size(); ++i) weights[i].second.copy_(content.ema[i].second);
-  return folder / (averaged ? "ema.safetensors" : "model.safetensors");
-}
-
-fs::path find_run(const fs::path& checkpoint) {
-  std::error_code failed;
-  for (fs::path folder = fs::absolute(checkpoint).lexically_normal();; folder = folder.parent_path()) {
-    if (fs::exists(folder / "config.yaml", failed)) return folder;
-    if (folder == folder.root_path()) break;
-  }
-  throw Error(checkpoint.string() + ": no config.yaml in it or in a folder above; name the experiment with --config");
-}
-
 TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, const std::string& device, bool raw,
-                          const std::vector<std::string>& overrides) {
+                          const std::vector<std::string>& overrides, const Types& types) {
   if (!fs::exists(checkpoint))
     throw Error(checkpoint.string() + ": not found; expected a run folder, a checkpoint folder or a .safetensors file");
   TrainedModel trained;
   std::optional<DataSpec> spec;
   if (config.empty()) {
     const fs::path run = find_run(checkpoint);
-    trained.config = load_experiment(run / "config.yaml", overrides);
+    if (const auto own = read_own_parts(run); !own.empty())
+      throw ConfigError(
+          fmt::format("{}: was trained by a program of its own (data: {}; model: {}), which alone can make its model again: "
+                      "load it there with df::load_weights(parts, run)",
+                      run.string(), own.count("data") ? own.at("data") : "?", own.count("model") ? own.at("model") : "?"));
+    trained.config = load_experiment(run / "config.yaml", overrides, types);
     spec = read_data_spec(run);
   } else {
-    trained.config = load_experiment(config, overrides);
+    trained.config = load_experiment(config, overrides, types);
   }
   validate(trained.config);
   const Accelerator& place = accelerator(device);
   with_config_errors([&] {
     trained.spec = spec ? *spec : make_dataset(trained.config.data, Split::validation)->spec();
-    trained.model = make_model(trained.config.model, trained.spec.token, derive_seed(trained.config.seed, Stream::weights));
+    trained.model = initial_model(trained.config, trained.spec.token);
   });
   trained.weights = load_model_weights(checkpoint, named_tensors(*trained.model), raw);
   trained.model->to(place.device());
@@ -84,7 +61,7 @@ namespace {
 
 // A plan read with other units than those of the training would be nonsense without a sign of it.
 void check_normalizer(const TrainedModel& trained) {
-  const auto* data = std::get_if<Maze2dDataConfig>(&trained.config.data);
+  const auto* data = trained.config.data.get_if<Maze2dDataConfig>();
   const auto expected = data ? known_normalizer(*data) : std::nullopt;
   if (!expected) return;
   const auto equal = [](const std::vector<double>& a, const std::vector<double>& b) {
@@ -102,8 +79,13 @@ void check_normalizer(const TrainedModel& trained) {
 
 }  // namespace
 
+const Maze2dSource* maze2d_source(const DataConfig& config) {
+  if (const auto* windows = config.get_if<Maze2dDataConfig>()) return windows;
+  return config.get_if<Maze2dPathsConfig>();
+}
+
 std::shared_ptr<const TravelMap> load_travel_map(const TrainedModel& trained) {
-  const auto* config = trained.config.planning ? std::get_if<ForcingPlannerConfig>(&*trained.config.planning) : nullptr;
+  const auto* config = trained.config.planning ? trained.config.planning->get_if<ForcingPlannerConfig>() : nullptr;
   const auto data = maze2d_source(trained.config.data);
   if (!config || !data || (config->reward.metric != PlanMetric::travel && config->choice.metric != PlanMetric::travel)) return nullptr;
   return with_config_errors([&] { return std::make_shared<const TravelMap>(load_maze2d(*data).observations); });
@@ -117,10 +99,10 @@ std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver o
   PlanningConfig config = ForcingPlannerConfig{};
   if (trained.config.planning)
     config = *trained.config.planning;
-  else if (std::holds_alternative<Maze2dPathsConfig>(trained.config.data))
+  else if (trained.config.data.get_if<Maze2dPathsConfig>())
     config = DiffuserPlannerConfig{};
-  const auto* network = std::get_if<MlpGruConfig>(&trained.config.model);
-  if (std::holds_alternative<ForcingPlannerConfig>(config) && network && network->latent_init != LatentInit::encoded)
+  const auto* network = trained.config.model.get_if<MlpGruConfig>();
+  if (config.get_if<ForcingPlannerConfig>() && network && network->latent_init != LatentInit::encoded)
     throw ConfigError(fmt::format("{}: model.latent_init: expected encoded for a planner, whose plans start where the world is, got {}",
                                   trained.weights.string(), enum_name(network->latent_init)));
   return with_config_errors([&] {

@@ -8,6 +8,7 @@
 #include "diffusion_forcing/config/experiment.hpp"
 #include "diffusion_forcing/core/safetensors.hpp"
 #include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 
 namespace df {
 
@@ -33,7 +34,7 @@ TEST_F(Programs, SayWhatIsWrongWithTheirArguments) {
 TEST_F(Programs, PrintConfigReadsBackAsItself) {
   const auto first = run("df-train", tiny + " --print-config");
   ASSERT_EQ(first.code, 0) << first.out;
-  EXPECT_EQ(std::get<UnetGruConfig>(parse_experiment(first.out, "printed").model).width, 8);
+  EXPECT_EQ(parse_experiment(first.out, "printed").model.get<UnetGruConfig>().width, 8);
   write("printed.yaml", first.out);
   EXPECT_EQ(run("df-train", "--print-config --config " + path("printed.yaml")).out, first.out);
 }

@@ -4,10 +4,12 @@
 
 #include <fstream>
 
-#include "config/yaml_config.hpp"
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/config/yaml_config.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -151,8 +153,8 @@ TEST(Yaml, TypesOfVariants) {
   EXPECT_EQ(error_of_yaml("model:\n  type: mlp_gru\n  heads: 3\n"),
             "a.yaml:3: model.heads: unknown key; known keys: type, width, latent, mlp_layers, gru_layers, latent_init");
   const auto config = parse_experiment("model: {type: mlp_gru, latent: 12}", "a.yaml");
-  ASSERT_TRUE(std::holds_alternative<MlpGruConfig>(config.model));
-  EXPECT_EQ(std::get<MlpGruConfig>(config.model).latent, 12);
+  ASSERT_TRUE(config.model.get_if<MlpGruConfig>());
+  EXPECT_EQ(config.model.get<MlpGruConfig>().latent, 12);
 }
 
 TEST(Yaml, TextThatIsNotYaml) {
@@ -168,8 +170,8 @@ TEST(Yaml, OverridesEditTheTree) {
       parse_experiment("seed: 1\nmodel: {type: unet_gru, width: 8}\n", "a.yaml",
                        {"seed=2", "model.width=16", "training.steps=1e2", "model.multipliers=[1, 2]", "sampling.schedule=a=b"});
   EXPECT_EQ(config.seed, 2u);
-  EXPECT_EQ(std::get<UnetGruConfig>(config.model).width, 16);
-  EXPECT_EQ(std::get<UnetGruConfig>(config.model).multipliers, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(config.model.get<UnetGruConfig>().width, 16);
+  EXPECT_EQ(config.model.get<UnetGruConfig>().multipliers, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(config.training.trainer.steps, 100);
   EXPECT_EQ(config.sampling.schedule, "a=b");
 }
@@ -177,10 +179,10 @@ TEST(Yaml, OverridesEditTheTree) {
 TEST(Yaml, AnotherTypeStartsItsSectionAnew) {
   const std::string yaml = "model: {type: unet_gru, heads: 8, width: 8}\n";
   const auto config = parse_experiment(yaml, "a.yaml", {"model.type=mlp_gru", "model.latent=6"});
-  ASSERT_TRUE(std::holds_alternative<MlpGruConfig>(config.model));
-  EXPECT_EQ(std::get<MlpGruConfig>(config.model).latent, 6);
-  EXPECT_EQ(std::get<MlpGruConfig>(config.model).width, MlpGruConfig{}.width);
-  EXPECT_EQ(std::get<UnetGruConfig>(parse_experiment(yaml, "a.yaml", {"model.type=unet_gru"}).model).width, 8);
+  ASSERT_TRUE(config.model.get_if<MlpGruConfig>());
+  EXPECT_EQ(config.model.get<MlpGruConfig>().latent, 6);
+  EXPECT_EQ(config.model.get<MlpGruConfig>().width, MlpGruConfig{}.width);
+  EXPECT_EQ(parse_experiment(yaml, "a.yaml", {"model.type=unet_gru"}).model.get<UnetGruConfig>().width, 8);
 }
 
 TEST(Yaml, WrongOverrides) {

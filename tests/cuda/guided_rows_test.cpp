@@ -4,11 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "cuda/on_device.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "support/support.hpp"
 

@@ -7,13 +7,15 @@
 #include <cmath>
 
 #include "cuda/on_device.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/diffusion/loss.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "diffusion_forcing/training/ema.hpp"
 #include "diffusion_forcing/training/trainer.hpp"

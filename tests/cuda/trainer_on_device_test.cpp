@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A training on a device: recorded steps whose batch is computed in parts learn what those of a whole batch learn.
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/data/loader.hpp"
+#include "diffusion_forcing/diffusion/loss.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "diffusion_forcing/training/trainer.hpp"
 
 #include <ATen/ATen.h>
@@ -9,11 +15,6 @@
 #include <vector>
 
 #include "cuda/on_device.hpp"
-#include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/data/loader.hpp"
-#include "diffusion_forcing/diffusion/loss.hpp"
-#include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
 #include "support/support.hpp"
 
 namespace df::test {

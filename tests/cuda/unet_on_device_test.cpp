@@ -9,10 +9,12 @@
 
 #include "core/autocast.hpp"
 #include "cuda/on_device.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 
 namespace df::test {
 namespace {

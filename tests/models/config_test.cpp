@@ -7,9 +7,12 @@
 #include <functional>
 #include <string>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/latent_init.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "models/layers.hpp"
 #include "support/support.hpp"
 

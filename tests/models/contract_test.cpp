@@ -13,9 +13,13 @@
 #include <vector>
 
 #include "core/autocast.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/latent_init.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "support/support.hpp"
 
 namespace df {

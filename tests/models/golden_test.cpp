@@ -5,8 +5,11 @@
 
 #include <string>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/latent_init.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "support/golden.hpp"
 #include "support/support.hpp"
 

@@ -5,9 +5,10 @@
 #include <torch/autograd.h>
 
 #include "core/autocast.hpp"
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "models/mlp_gru_recurrence.hpp"
 #include "models/ops.hpp"
 #include "support/support.hpp"

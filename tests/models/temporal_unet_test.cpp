@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Diffuser's network: its size, its conditions, and what its configuration refuses. The contract of every backbone is in contract_test.cpp.
 #include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -9,9 +12,6 @@
 #include <string>
 
 #include "core/autocast.hpp"
-#include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
 #include "support/support.hpp"
 
 namespace df {

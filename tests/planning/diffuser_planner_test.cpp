@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Diffuser's policy: a plan between start and goal, how it is followed, and what comes after its end. The model's weights are random.
 #include "diffusion_forcing/planning/diffuser_planner.hpp"
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/planning/forcing_planner.hpp"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 
-#include "diffusion_forcing/planning/planner.hpp"
 #include "planning/tiny_planner.hpp"
 #include "support/support.hpp"
 

@@ -7,9 +7,11 @@
 #include <memory>
 #include <utility>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/latent_init.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/planning/forcing_planner.hpp"
 
 namespace df::test {

@@ -9,9 +9,12 @@
 #include "diffusion_forcing/config/experiment.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
+#include "diffusion_forcing/maze2d/maze2d_paths.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/procedures/procedures.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
-#include "procedures/session.hpp"
+#include "procedures/parts.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -37,17 +40,17 @@ class Diffuser : public ::testing::Test {
     return load_experiment(std::string(DF_SOURCE_DIR) + "/configs/diffuser_maze2d_umaze.yaml", overrides);
   }
   std::string error(const std::string& override_text) const {
-    return test::error_of([&] { make_session(config({override_text}), "cpu"); });
+    return test::error_of([&] { make_parts(config({override_text})); });
   }
   test::TemporaryFolder folder_;
 };
 
 TEST_F(Diffuser, AHundredStepsLowerTheLossAndPlansKeepTheirEnds) {
   const ExperimentConfig experiment = config();
-  const Session session = make_session(experiment, "cpu");
+  const Parts parts = make_parts(experiment);
   const auto& settings = experiment.training.trainer;
-  Loader loader(session.data, {settings.batch, settings.loader_workers}, 1, 0);
-  Trainer trainer(settings, named_tensors(*session.model), make_objective(session, experiment.training), loader, 1, at::kCPU);
+  Loader loader(parts.train, {settings.batch, settings.loader_workers}, 1, 0);
+  Trainer trainer(settings, named_tensors(*parts.model), diffusion_objective(parts, experiment.training), loader, 1, at::kCPU);
   double first = 0, last = 0;
   for (int64_t i = 0; i < settings.steps; ++i) {
     const double loss = trainer.step();
@@ -57,16 +60,16 @@ TEST_F(Diffuser, AHundredStepsLowerTheLossAndPlansKeepTheirEnds) {
   EXPECT_LT(last, 0.7 * first) << first << " -> " << last;
 
   double constant = 0;  // loss of the best constant, 0 nearly: entries reach from -1 to 1
-  for (int64_t i = 0; i < 100; ++i) constant += session.data->get(i * session.data->size() / 100).x.square().mean().item<double>() / 100;
+  for (int64_t i = 0; i < 100; ++i) constant += parts.train->get(i * parts.train->size() / 100).x.square().mean().item<double>() / 100;
   EXPECT_LT(last, 0.9 * constant) << constant << " -> " << last;
 
-  const Batch windows = stack({session.data->get(5), session.data->get(50)});
+  const Batch windows = stack({parts.train->get(5), parts.train->get(50)});
   RolloutInput input;
   input.tokens = 1;
-  input.z = session.model->initial_latent(2, {});
+  input.z = parts.model->initial_latent(2, {});
   input.c = windows.c;
   int64_t tokens = 0;
-  rollout(*session.model, session.diffusion, experiment.sampling, input, [&](int64_t, const Tensor& x) {
+  rollout(*parts.model, parts.diffusion, experiment.sampling, input, [&](int64_t, const Tensor& x) {
     ++tokens;
     EXPECT_EQ(x.sizes().vec(), (Shape{2, 32, 6}));
     EXPECT_TRUE(test::close(x.select(1, 0).slice(1, 0, 4), windows.x.select(1, 0).select(1, 0).slice(1, 0, 4), 1e-6));
@@ -94,13 +97,13 @@ TEST(DiffuserConfigs, AreThePapers) {
   for (const auto& paper : papers) {
     const ExperimentConfig config = load_experiment(std::string(DF_SOURCE_DIR) + "/configs/diffuser_maze2d_" + paper.maze + ".yaml");
     validate(config);
-    const auto& data = std::get<Maze2dPathsConfig>(config.data);
+    const auto& data = config.data.get<Maze2dPathsConfig>();
     EXPECT_EQ(data.task, std::string("maze2d-") + paper.maze + "-v1");
     EXPECT_EQ(data.horizon, paper.horizon);
     EXPECT_EQ(config.diffusion.levels, paper.levels);
     EXPECT_EQ(config.sampling.steps, paper.levels);
     EXPECT_EQ(config.sampling.sampler.clip_x0, 1.0);
-    EXPECT_TRUE(std::holds_alternative<TemporalUnetConfig>(config.model));
+    EXPECT_TRUE(config.model.get_if<TemporalUnetConfig>());
   }
 }
 

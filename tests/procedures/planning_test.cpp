@@ -7,7 +7,11 @@
 #include <vector>
 
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/maze2d/maze2d_data.hpp"
+#include "diffusion_forcing/maze_world/maze_video.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/planning/diffuser_planner.hpp"
+#include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
 #include "support/support.hpp"
 
@@ -58,7 +62,7 @@ TEST(Planning, ComesBackAsItWasWritten) {
   config.planning = forcing;
   const std::string text = dump_experiment(config);
   EXPECT_EQ(dump_experiment(parse(text)), text);
-  const auto read = std::get<ForcingPlannerConfig>(parse(text).planning.value());
+  const auto read = parse(text).planning.value().get<ForcingPlannerConfig>();
   EXPECT_EQ(read.horizon, 40);
   EXPECT_EQ(read.warm_start, 7);
   EXPECT_EQ(read.execution, Execution::tracking);
@@ -79,24 +83,24 @@ TEST(Planning, ComesBackAsItWasWritten) {
   config.planning = diffuser;
   const std::string other = dump_experiment(config);
   EXPECT_EQ(dump_experiment(parse(other)), other);
-  const auto again = std::get<DiffuserPlannerConfig>(parse(other).planning.value());
+  const auto again = parse(other).planning.value().get<DiffuserPlannerConfig>();
   EXPECT_EQ(again.open_loop, 4);
   EXPECT_EQ(again.execution, Execution::actions);
 }
 
 TEST(Planning, OverridesMakeAndChangeIt) {
   const auto config = parse("seed: 3", {"planning.type=diffusion_forcing", "planning.guidance.scale=2.5", "planning.reward.stay=0.5"});
-  const auto& forcing = std::get<ForcingPlannerConfig>(*config.planning);
+  const auto& forcing = config.planning->get<ForcingPlannerConfig>();
   EXPECT_EQ(forcing.guidance.scale, 2.5);
   EXPECT_EQ(forcing.reward.stay, 0.5);
   EXPECT_EQ(forcing.reward.distance, PlanRewardConfig{}.distance);
   EXPECT_EQ(forcing.open_loop, ForcingPlannerConfig{}.open_loop);
   const auto changed = parse("planning:\n  type: diffuser\n  p: 2\n", {"planning.open_loop=8"});
-  EXPECT_EQ(std::get<DiffuserPlannerConfig>(*changed.planning).open_loop, 8);
-  EXPECT_EQ(std::get<DiffuserPlannerConfig>(*changed.planning).p, 2);
+  EXPECT_EQ(changed.planning->get<DiffuserPlannerConfig>().open_loop, 8);
+  EXPECT_EQ(changed.planning->get<DiffuserPlannerConfig>().p, 2);
   // Another type starts from its own defaults.
   const auto other = parse("planning:\n  type: diffusion_forcing\n  horizon: 40\n  p: 7\n", {"planning.type=diffuser"});
-  EXPECT_EQ(std::get<DiffuserPlannerConfig>(*other.planning).p, DiffuserPlannerConfig{}.p);
+  EXPECT_EQ(other.planning->get<DiffuserPlannerConfig>().p, DiffuserPlannerConfig{}.p);
 }
 
 TEST(Planning, ErrorsListWhatIsKnown) {
@@ -161,7 +165,7 @@ TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
   EXPECT_EQ(error(trained_of("maze2d_umaze.yaml", with(small, "model.latent_init=zero"))),
             "model.safetensors: model.latent_init: expected encoded for a planner, whose plans start where the world is, got zero");
   TrainedModel other = forcing;  // a run's own statistics say what its tokens mean, whatever its configuration is changed to
-  std::get<Maze2dDataConfig>(other.config.data).action_std = {2, 2};
+  other.config.data.get<Maze2dDataConfig>().action_std = {2, 2};
   EXPECT_EQ(
       error(other),
       "model.safetensors: trained with the deviations [0.899722, 0.709316, 2.21286, 2.46817, 0.704347, 0.750625] of a frame; expected "

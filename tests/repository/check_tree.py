@@ -18,7 +18,7 @@ ROOMS = {
     "drawing": ["core", "media"],
     "models": ["core", "ops"],
     "diffusion": ["core", "ops", *CONTRACTS],
-    "data": ["core", "media", "maze2d", "maze_world", *CONTRACTS],  # until the registry of data sets stands in config/
+    "data": ["core", "media", *CONTRACTS],
     "sampling": ["core", "ops", "drawing", "diffusion", *CONTRACTS],
     "training": ["core", "ops", "media", "drawing", "data", *CONTRACTS],
     "evaluation": ["core", "media", "drawing", "data", "diffusion", "sampling", *CONTRACTS],
@@ -30,9 +30,6 @@ ROOMS = {
                    "config"],
     "cuda": ["core", "ops"],
 }
-# Registries know all the parts of their room; parts, contracts and whatever stands below the experiment do not know the registry.
-REGISTRIES = {"models/model": ["models/model", "config", "procedures"], "data/data": ["data/data", "config", "procedures"]}
-
 # Public headers: the standard library, and these.
 PUBLIC_SYSTEM_HEADERS = {"ATen/core/Tensor.h", "ATen/core/Generator.h", "c10/core/Device.h", "c10/core/ScalarType.h"}
 PUBLIC_EXCEPTIONS = {"models/causal_model": {"torch/nn/module.h"}}
@@ -70,10 +67,7 @@ def included_part(target):
     return match.group(1) if match and match.group(1).split("/")[0] in ROOMS else None
 
 
-def may_include(room, name, part):
-    for registry, users in REGISTRIES.items():
-        if part == registry and name not in users and room not in users:
-            return False
+def may_include(room, part):
     return part.split("/")[0] in [room, *ROOMS[room]] or part in ROOMS[room]
 
 
@@ -96,7 +90,7 @@ def faults_of_source(path, text):
         kind, target = match.groups()
         place = f"{path}:{text.count(chr(10), 0, match.start(2)) + 1}"
         part = included_part(target)
-        if room and part and not may_include(room, name, part):
+        if room and part and not may_include(room, part):
             yield f"{place}: {name} must not include {target}: not a lower layer"
         if public and kind == "<" and re.search(r"[./]", target):
             if target not in PUBLIC_SYSTEM_HEADERS | PUBLIC_EXCEPTIONS.get(name, set()):

@@ -12,12 +12,12 @@ HEADER = SPDX + "#pragma once\n"
 GOOD = {
     "include/diffusion_forcing/core/tensor.hpp": HEADER + "#include <ATen/core/Tensor.h>\n#include <vector>\n",
     "include/diffusion_forcing/models/causal_model.hpp": HEADER + '#include <torch/nn/module.h>\n#include "diffusion_forcing/core/tensor.hpp"\n',
-    "include/diffusion_forcing/models/model.hpp": HEADER + '#include "diffusion_forcing/models/causal_model.hpp"\n',
+    "include/diffusion_forcing/config/types.hpp": HEADER + '#include "diffusion_forcing/models/causal_model.hpp"\n',
     "include/diffusion_forcing/sampling/plan.hpp": HEADER + '#include "diffusion_forcing/core/tensor.hpp"\n',
     "src/sampling/plan.cpp": SPDX + '#include "diffusion_forcing/sampling/plan.hpp"\n#include "diffusion_forcing/models/causal_model.hpp"\n',
     "src/media/opencv_reader.cpp": SPDX + "#include <opencv2/videoio.hpp>\n",
     "src/core/accelerator.cpp": SPDX + "auto device = at::kCUDA;\n",
-    "src/config/experiment.cpp": SPDX + '#include <yaml-cpp/yaml.h>\n#include "diffusion_forcing/models/model.hpp"\n',
+    "src/config/experiment.cpp": SPDX + '#include <yaml-cpp/yaml.h>\n#include "diffusion_forcing/config/types.hpp"\n',
     "apps/df_train.cpp": SPDX + "#include <CLI/CLI.hpp>\n",
     "scripts/test.sh": "#!/usr/bin/env bash\n# SPDX-License-Identifier: MIT\n",
 }
@@ -47,8 +47,8 @@ class CheckTree(unittest.TestCase):
         self.expect("src/models/gru.cpp", SPDX + '#include "sampling/cells.hpp"\n', "not a lower layer")
 
     def test_registry_below_the_experiment(self):
-        self.expect("src/sampling/rollout.cpp", SPDX + '#include "diffusion_forcing/models/model.hpp"\n', "not a lower layer")
-        self.expect("src/models/mlp_gru.cpp", SPDX + '#include "diffusion_forcing/models/model.hpp"\n', "not a lower layer")
+        self.expect("src/sampling/rollout.cpp", SPDX + '#include "diffusion_forcing/config/types.hpp"\n', "not a lower layer")
+        self.expect("src/models/mlp_gru.cpp", SPDX + '#include "diffusion_forcing/config/types.hpp"\n', "not a lower layer")
 
     def test_unknown_room(self):
         self.expect("src/attic/x.cpp", SPDX, "room 'attic'")

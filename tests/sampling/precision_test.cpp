@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "diffusion_forcing/sampling/scheduling_matrix.hpp"
 #include "support/support.hpp"

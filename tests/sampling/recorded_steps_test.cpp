@@ -6,9 +6,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
 #include "diffusion_forcing/sampling/scheduling_matrix.hpp"
 #include "support/support.hpp"

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "diffusion_forcing/sampling/rollout.hpp"
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/sampling/scheduling_matrix.hpp"
 
 #include <ATen/ATen.h>
 
 #include <fstream>
 
-#include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/models/model.hpp"
-#include "diffusion_forcing/sampling/scheduling_matrix.hpp"
 #include "support/support.hpp"
 
 namespace df {

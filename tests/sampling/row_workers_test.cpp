@@ -10,8 +10,9 @@
 #include <set>
 #include <thread>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/models/model.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
 #include "support/support.hpp"
 

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Plans against the naive loop, on random matrices, policies, solvers and backbones.
 #include "diffusion_forcing/sampling/sampler.hpp"
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 #include <random>
 
-#include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/models/model.hpp"
 #include "sampling/naive_sampler.hpp"
 #include "support/support.hpp"
 

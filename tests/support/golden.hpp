@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
-#include "diffusion_forcing/models/model.hpp"
 
 namespace df {
 class CausalModel;

@@ -40,6 +40,15 @@ struct DataSpec {
   // Where the D entries of a frame have statistics of their own (vectors of different quantities), [D] each: entry d is
   // (raw - frame_mean[d]) / frame_std[d], and mean and std are 0 and 1. Empty else.
   std::vector<double> frame_mean = {}, frame_std = {};
+  template <class V>
+  void visit(V&& v) {
+    token.visit(v);
+    v("tokens", tokens, "");
+    v("mean", mean, "");
+    v("std", std, "");
+    v("frame_mean", frame_mean, "");
+    v("frame_std", frame_std, "");
+  }
 };
 
 class Dataset {

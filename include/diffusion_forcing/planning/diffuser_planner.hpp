@@ -25,6 +25,6 @@ struct DiffuserPlannerConfig {
 
 // The model is a temporal_unet on data maze2d_paths: one token of H frames (observation, action), with start and goal as its condition.
 // Where the plan ends, its last position is held at rest; planned actions are followed by - velocity. Throws df::Error for other models.
-std::unique_ptr<Policy> make_diffuser_planner(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer = {});
+std::unique_ptr<Policy> make(const DiffuserPlannerConfig& config, const PlannerModel& trained, PlanObserver observer);
 
 }  // namespace df

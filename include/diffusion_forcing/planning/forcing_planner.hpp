@@ -75,5 +75,7 @@ using PlanObserver = std::function<void(int64_t row, const Tensor& frames)>;
 // frames, metric travel without a map.
 std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward = {},
                                              PlanObserver observer = {});
+// With the configured rewards.
+std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanObserver observer);
 
 }  // namespace df

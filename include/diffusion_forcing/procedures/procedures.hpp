@@ -10,33 +10,21 @@
 #include <vector>
 
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/procedures/parts.hpp"
 
 namespace df {
 
 class CausalModel;
 class TravelMap;
+struct Maze2dSource;
 
-struct TrainOptions {
-  std::filesystem::path out;   // run folder; empty: runs/<name>
-  bool resume = false;         // go on from the newest checkpoint of `out`
-  std::filesystem::path init;  // weights alone to start from; empty: none
-  std::string device = "auto";
-  std::function<bool()> stop;  // asked after each step
-};
-// Trains, logs, saves; returns the run folder. Throws df::Error where the folder holds another run and resume was not asked for.
-std::filesystem::path train(const ExperimentConfig& config, const TrainOptions& options);
+// The parts that an experiment names: data opened (validation data where they are used), weights drawn from its seed. Throws ConfigError
+// for what cannot be built, and for a `planning` that does not fit the data.
+Parts make_parts(const ExperimentConfig& config);
 
-// What an experiment would cost: everything is built and two steps are run, nothing is written.
-struct DryRun {
-  std::string data;  // one line about the data set
-  DataSpec spec;
-  int64_t parameters = 0;
-  std::string device;         // description
-  double step_seconds = 0.0;  // of the second step
-  int64_t memory_bytes = 0;   // peak so far; 0 where unknown
-  int64_t frames_per_step = 0;
-  double loss = 0.0;  // of the first step
-};
+// Trains the experiment; see train(Parts&, ...). config.yaml is the whole experiment. types: those that it was read with.
+std::filesystem::path train(const ExperimentConfig& config, const TrainOptions& options, const Types& types = builtin_types());
+
 DryRun dry_run(const ExperimentConfig& config, const std::string& device);
 
 // A trained model with all it needs.
@@ -49,10 +37,13 @@ struct TrainedModel {
   std::shared_ptr<const TravelMap> travel = {};  // kept by who makes several planners: load_travel_map()
 };
 // checkpoint: a run folder (its newest checkpoint), a step folder or a .safetensors file. The config is `config`, or else config.yaml in
-// one of the parent folders, with `overrides` as load_experiment() takes them. Averaged weights where there are any, unless `raw`. The data
-// itself is not needed where the run folder says what it was like.
+// one of the parent folders, with `overrides` and `types` as load_experiment() takes them. Averaged weights where there are any, unless
+// `raw`. The data itself is not needed where the run folder says what it was like.
 TrainedModel load_trained(const std::filesystem::path& checkpoint, const std::filesystem::path& config, const std::string& device,
-                          bool raw = false, const std::vector<std::string>& overrides = {});
+                          bool raw = false, const std::vector<std::string>& overrides = {}, const Types& types = builtin_types());
+
+// Where the rows of a maze's data set come from; null for other data.
+const Maze2dSource* maze2d_source(const DataConfig& config);
 
 // The ways of the experiment's data, read or generated, where its `planning` measures along them; null elsewhere.
 std::shared_ptr<const TravelMap> load_travel_map(const TrainedModel& trained);

@@ -8,13 +8,15 @@
 
 namespace df {
 
+inline constexpr const char* command_line = "command line";  // where an override comes from
+
 struct YamlTree {
   enum class Kind { empty, scalar, list, map };
   Kind kind = Kind::empty;
   std::string scalar;
   std::vector<YamlTree> items;                            // of a list
   std::vector<std::pair<std::string, YamlTree>> entries;  // of a map, in the order of the file, keys distinct
-  std::string where;                                      // "configs/video.yaml:12", or "command line"
+  std::string where;                                      // "configs/video.yaml:12", or command_line
 
   const YamlTree* find(const std::string& key) const;
   YamlTree* find(const std::string& key);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Config structs from and to YAML. A struct declares its fields once, in visit(v) with v(key, field, meaning); the reader and the dumper
-// are two such visitors. Fields may be bool, integers, double, text, enums with EnumNames, lists, structs with visit, and variants of
-// structs that have a `type` name.
+// are two such visitors. Fields may be bool, integers, double, text, enums with EnumNames, lists, structs with visit, and choices of a
+// struct by its `type` (config/choice.hpp).
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,9 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "config/yaml_tree.hpp"
+#include "diffusion_forcing/config/yaml_tree.hpp"
 #include "diffusion_forcing/core/enum_names.hpp"
 
 namespace df {
@@ -39,19 +38,24 @@ template <class T>
 struct IsVector : std::false_type {};
 template <class T>
 struct IsVector<std::vector<T>> : std::true_type {};
+template <class Role>
+class Choice;
 template <class T>
-struct IsVariant : std::false_type {};
-template <class... T>
-struct IsVariant<std::variant<T...>> : std::true_type {};
+struct IsChoice : std::false_type {};
+template <class Role>
+struct IsChoice<Choice<Role>> : std::true_type {};
 
 template <class T>
 struct IsOptional : std::false_type {};
 template <class T>
 struct IsOptional<std::optional<T>> : std::true_type {};
 
+struct Types;  // config/types.hpp: the names that a Choice may have
+
 class YamlReader {
  public:
-  YamlReader(const YamlTree& map, std::string path) : map_(map), path_(std::move(path)) {}
+  // types: needed where a field is a Choice.
+  YamlReader(const YamlTree& map, std::string path, const Types* types) : map_(map), path_(std::move(path)), types_(types) {}
   template <class T>
   void operator()(const char* key, T& field, const char*) {
     known_.push_back(key);
@@ -59,13 +63,25 @@ class YamlReader {
   }
   void check_unknown() const;  // throws df::Error for a key that was not asked for
 
+  // The fields of a struct; typed: the key `type` is known beside them.
   template <class T>
-  static void read(const YamlTree& tree, const std::string& path, T& field) {
+  static void read_section(const YamlTree& tree, const std::string& path, T& field, const Types* types, bool typed = false) {
+    if (tree.kind != YamlTree::Kind::map) fail_value(tree, path, "a section");
+    YamlReader reader(tree, path, types);
+    if (typed) reader.known_.push_back("type");
+    field.visit(reader);
+    reader.check_unknown();
+  }
+
+ private:
+  template <class T>
+  void read(const YamlTree& tree, const std::string& path, T& field) const {
     if constexpr (IsOptional<T>::value) {
       if (!field) field.emplace();
       read(tree, path, *field);
-    } else if constexpr (IsVariant<T>::value) {
-      read_variant(tree, path, field);
+    } else if constexpr (IsChoice<T>::value) {
+      if (!types_) fail_value(tree, path, "a reader that knows types");
+      read_choice(tree, path, field, *types_);
     } else if constexpr (IsVector<T>::value) {
       if (tree.kind != YamlTree::Kind::list) fail_value(tree, path, "a list");
       field.assign(tree.items.size(), {});
@@ -81,37 +97,15 @@ class YamlReader {
       }
       fail_choice(tree, path, "value", names);
     } else if constexpr (std::is_class_v<T> && !std::is_same_v<T, std::string>) {
-      read_struct(tree, path, field, false);
+      read_section(tree, path, field, types_);
     } else {
       read_value(tree, path, field);
     }
   }
 
- private:
-  template <class T>
-  static void read_struct(const YamlTree& tree, const std::string& path, T& field, bool typed) {
-    if (tree.kind != YamlTree::Kind::map) fail_value(tree, path, "a section");
-    YamlReader reader(tree, path);
-    if (typed) reader.known_.push_back("type");
-    field.visit(reader);
-    reader.check_unknown();
-  }
-  template <class... T>
-  static void read_variant(const YamlTree& tree, const std::string& path, std::variant<T...>& field) {
-    if (tree.kind != YamlTree::Kind::map) fail_value(tree, path, "a section");
-    const YamlTree* type = tree.find("type");
-    const std::vector<std::string> names = {T::type...};
-    if (!type) fail_choice(tree, path + ".type", "", names);
-    const auto try_type = [&]<class U>(U value) {
-      if (type->scalar != U::type) return false;
-      read_struct(tree, path, value, true);
-      field = std::move(value);
-      return true;
-    };
-    if (!(try_type(T{}) || ...)) fail_choice(*type, path + ".type", "type", names);
-  }
   const YamlTree& map_;
   std::string path_;
+  const Types* types_;
   std::vector<std::string> known_;
 };
 
@@ -121,9 +115,9 @@ class YamlDumper {
   void operator()(const char* key, T& field, const char* meaning) {
     if constexpr (IsOptional<T>::value) {
       if (field) (*this)(key, *field, meaning);
-    } else if constexpr (IsVariant<T>::value) {
+    } else if constexpr (IsChoice<T>::value) {
       section(key, meaning);
-      std::visit([&](auto& value) { dump_typed(value); }, field);
+      field.dump(*this);
       --depth_;
     } else if constexpr (std::is_class_v<T> && !IsVector<T>::value && !std::is_same_v<T, std::string>) {
       section(key, meaning);
@@ -132,6 +126,12 @@ class YamlDumper {
     } else {
       line(key, text(field), meaning);
     }
+  }
+  // The `type` of a struct and its fields.
+  template <class T>
+  void typed(T& value) {
+    line("type", T::type, "");
+    value.visit(*this);
   }
   const std::string& str() const { return out_; }
 
@@ -148,11 +148,6 @@ class YamlDumper {
       return value_text(value);
     }
   }
-  template <class T>
-  void dump_typed(T& value) {
-    line("type", T::type, "");
-    value.visit(*this);
-  }
   void section(const std::string& key, const std::string& meaning);  // one deeper
   void line(const std::string& key, const std::string& value, const std::string& meaning);
   std::string out_;
@@ -160,8 +155,8 @@ class YamlDumper {
 };
 
 template <class T>
-void read_config(const YamlTree& root, T& config) {
-  YamlReader reader(root, "");
+void read_config(const YamlTree& root, T& config, const Types* types = nullptr) {
+  YamlReader reader(root, "", types);
   config.visit(reader);
   reader.check_unknown();
 }

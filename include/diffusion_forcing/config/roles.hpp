@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// What an experiment chooses by name, and what is asked of each choice. A config struct fills a role by free functions beside it:
+//
+//   data set   std::shared_ptr<const Dataset> make(const C&, Split);
+//              std::vector<FileReport> check(const C&);                        optional: looks at each of its files
+//   model      std::shared_ptr<CausalModel> make(const C&, const TokenSpec&, at::Generator);
+//   planner    std::unique_ptr<Policy> make(const C&, const PlannerModel&, PlanObserver);
+//
+//              void validate(const C&, const ExperimentFacts&);                optional: what can be wrong before anything is trained
+//
+// and, optional for all, `void validate(const C&)`, which throws df::Error naming a key whose value is out of range.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "diffusion_forcing/config/choice.hpp"
+#include "diffusion_forcing/core/tensor.hpp"
+#include "diffusion_forcing/data/dataset.hpp"
+#include "diffusion_forcing/data/file_report.hpp"
+#include "diffusion_forcing/models/token_spec.hpp"
+#include "diffusion_forcing/planning/policy.hpp"
+
+namespace df {
+
+class CausalModel;
+struct DiffusionConfig;
+struct PlannerModel;
+struct RolloutConfig;
+using PlanObserver = std::function<void(int64_t row, const Tensor& frames)>;
+
+// What is known of an experiment before its training: a planner that does not fit is told then, not after it.
+struct ExperimentFacts {
+  const DataSpec& spec;
+  const DiffusionConfig& diffusion;
+  const RolloutConfig& sampling;
+};
+
+namespace detail {
+template <class C>
+void validate_if_it_can(const C& config) {
+  if constexpr (requires { validate(config); }) validate(config);
+}
+}  // namespace detail
+
+class DataRole {
+ public:
+  static constexpr const char* section = "data";
+  template <class C>
+  class For;
+  virtual ~DataRole() = default;
+  virtual void validate_config() const = 0;
+  virtual std::shared_ptr<const Dataset> dataset(Split split) const = 0;
+  // What is in each of its files; nothing where the data set has none.
+  virtual std::optional<std::vector<FileReport>> check_files() const = 0;
+};
+
+class ModelRole {
+ public:
+  static constexpr const char* section = "model";
+  template <class C>
+  class For;
+  virtual ~ModelRole() = default;
+  virtual void validate_config() const = 0;
+  // On the CPU, float32, in training mode; `generator` draws the weights.
+  virtual std::shared_ptr<CausalModel> model(const TokenSpec& spec, at::Generator generator) const = 0;
+};
+
+class PlannerRole {
+ public:
+  static constexpr const char* section = "planning";
+  template <class C>
+  class For;
+  virtual ~PlannerRole() = default;
+  virtual void validate_config() const = 0;
+  virtual void validate_for(const ExperimentFacts& facts) const = 0;
+  virtual std::unique_ptr<Policy> policy(const PlannerModel& trained, PlanObserver observer) const = 0;
+};
+
+template <class C>
+class DataRole::For final : public DataRole {
+ public:
+  C config;
+  void validate_config() const override { detail::validate_if_it_can(config); }
+  std::shared_ptr<const Dataset> dataset(Split split) const override { return make(config, split); }
+  std::optional<std::vector<FileReport>> check_files() const override {
+    if constexpr (requires { check(config); }) return check(config);
+    return std::nullopt;
+  }
+};
+
+template <class C>
+class ModelRole::For final : public ModelRole {
+ public:
+  C config;
+  void validate_config() const override { detail::validate_if_it_can(config); }
+  std::shared_ptr<CausalModel> model(const TokenSpec& spec, at::Generator generator) const override {
+    return make(config, spec, std::move(generator));
+  }
+};
+
+template <class C>
+class PlannerRole::For final : public PlannerRole {
+ public:
+  C config;
+  void validate_config() const override { detail::validate_if_it_can(config); }
+  void validate_for(const ExperimentFacts& facts) const override {
+    if constexpr (requires { validate(config, facts); }) validate(config, facts);
+  }
+  std::unique_ptr<Policy> policy(const PlannerModel& trained, PlanObserver observer) const override {
+    return make(config, trained, std::move(observer));
+  }
+};
+
+using DataConfig = Choice<DataRole>;
+using ModelConfig = Choice<ModelRole>;
+using PlanningConfig = Choice<PlannerRole>;
+
+std::shared_ptr<const Dataset> make_dataset(const DataConfig& config, Split split);
+// Weights are a pure function of (config, spec, seed). On the CPU, float32, in training mode.
+std::shared_ptr<CausalModel> make_model(const ModelConfig& config, const TokenSpec& spec, uint64_t seed);
+std::unique_ptr<Policy> make_planner(const PlanningConfig& config, const PlannerModel& trained, PlanObserver observer = {});
+
+}  // namespace df

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The names that experiment files may use. A program of one's own adds its types beside ours:
+//
+//   df::Types types = df::builtin_types();
+//   types.data.add<SineConfig>();
+//   df::ExperimentConfig config = df::load_experiment("sine.yaml", {}, types);
+#pragma once
+
+#include <string>
+
+#include "diffusion_forcing/config/choice.hpp"
+#include "diffusion_forcing/config/roles.hpp"
+
+namespace df {
+
+struct Types {
+  TypeList<DataRole> data;
+  TypeList<ModelRole> models;
+  TypeList<PlannerRole> planners;
+};
+
+// Those of this library; src/config/types.cpp has a line for each.
+const Types& builtin_types();
+
+// How a YamlReader reads a field that is a Choice.
+inline void read_choice(const YamlTree& tree, const std::string& path, DataConfig& field, const Types& types) {
+  field = types.data.read(tree, path, &types);
+}
+inline void read_choice(const YamlTree& tree, const std::string& path, ModelConfig& field, const Types& types) {
+  field = types.models.read(tree, path, &types);
+}
+inline void read_choice(const YamlTree& tree, const std::string& path, PlanningConfig& field, const Types& types) {
+  field = types.planners.read(tree, path, &types);
+}
+
+}  // namespace df
