@@ -13,6 +13,7 @@ Examples:
   df-train --config video.yaml --set data.type=video_folder --set data.path=my_videos --out runs/mine
   df-train --resume --out runs/mine                                   go on after an interruption
   df-train --resume --out runs/mine --set training.steps=40000        train longer
+  df-train --resume --out runs/mine --set training.learning_rate=1e-4 with another learning rate
   df-train --config video.yaml --init runs/mine --out runs/finetuned  start from trained weights
 
 Ctrl-C finishes the step, saves a checkpoint and exits with 130. Exit codes: 0 done, 1 failed, 2 bad usage or config.)";
@@ -25,6 +26,7 @@ struct Arguments {
 };
 
 df::ExperimentConfig read_config(const Arguments& arguments) {
+  if (arguments.options.force && !arguments.options.resume) throw df::ConfigError("--force: expected with --resume");
   if (!arguments.config.empty()) return df::load_experiment(arguments.config, arguments.overrides);
   if (!arguments.options.resume || arguments.options.out.empty())
     throw df::ConfigError("--config: missing; expected an experiment file, or --resume with --out RUN");
@@ -86,6 +88,8 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option("--out", arguments.options.out, "run folder [runs/<name of the experiment>]")->type_name("DIR");
   app.add_flag("--resume", arguments.options.resume, "go on from the newest checkpoint of the run folder");
+  app.add_flag("--force", arguments.options.force,
+               "resume with other values of keys that change what the run learns or shows; run.json records them");
   app.add_option("--init", arguments.options.init, "weights to start from: a run, a checkpoint or a .safetensors file")->type_name("FILE");
   app.add_option("--device", arguments.options.device, "cpu, cuda, cuda:<index> or auto")->capture_default_str();
   app.add_flag("--print-config", arguments.print_config, "print the complete experiment and stop");

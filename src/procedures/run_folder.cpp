@@ -94,7 +94,7 @@ std::vector<KeyChange> compare(const RunDescription& there, const RunDescription
   }
   if (there.schedule && here.schedule && there.schedule->filename() == here.schedule->filename() &&
       same_file(there.schedule) != same_file(here.schedule))
-    changes.push_back({"sampling.schedule", there.schedule->string(), here.schedule->string() + ", which holds something else"});
+    changes.push_back({"sampling.schedule", there.schedule->string() + " (other content)", here.schedule->string()});
   return changes;
 }
 

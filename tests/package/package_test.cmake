@@ -20,6 +20,8 @@ run(${CMAKE_COMMAND} -S ${EXAMPLES} -B ${folder}/build -G ${GENERATOR} -DCMAKE_P
     -DCMAKE_BUILD_TYPE=${CONFIGURATION} -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} "-DCMAKE_CXX_FLAGS=${FLAGS}")
 run(${CMAKE_COMMAND} --build ${folder}/build)
 run(${folder}/build/example_own_schedule)
+run(${folder}/build/example_own_data ${folder}/waves)
+run(${folder}/build/example_own_df_train ${EXAMPLES}/own_df_train.yaml ${folder}/sine)
 
 set(config ${folder}/moved/${DATADIR}/diffusion_forcing/configs/video_quick.yaml)
 if(EXISTS ${config})
