@@ -6,22 +6,20 @@
 
 #include <cmath>
 
-#include "diffusion_forcing/core/error.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
 
 namespace df::data {
 
-void check_at_least(int64_t value, int64_t least, std::string_view key) {
-  if (value < least) throw Error(fmt::format("data.{}: expected at least {}, got {}", key, least, value));
-}
+void check_at_least(int64_t value, int64_t least, std::string_view key) { Require("data").at_least(key, value, least); }
 
 void check_clip(int64_t frames, int64_t frame_stack, double mean, double std) {
-  check_at_least(frame_stack, 1, "frame_stack");
-  check_at_least(frames, 1, "frames");
-  if (frames % frame_stack != 0)
-    throw Error(fmt::format("data.frames: expected a multiple of data.frame_stack = {}, got {}", frame_stack, frames));
-  if (!std::isfinite(mean)) throw Error(fmt::format("data.mean: expected a number, got {}", mean));
-  if (!(std > 0) || !std::isfinite(std)) throw Error(fmt::format("data.std: expected a number above 0, got {}", std));
+  const Require require("data");
+  require.at_least("frame_stack", frame_stack, 1);
+  require.at_least("frames", frames, 1);
+  require(frames % frame_stack == 0, "frames", fmt::format("a multiple of data.frame_stack = {}", frame_stack), frames);
+  require(std::isfinite(mean), "mean", "a number", mean);
+  require(std > 0 && std::isfinite(std), "std", "a number above 0", std);
 }
 
 Batch clip_of(const Tensor& frames, int64_t frame_stack, double mean, double std) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/require.hpp"
 #include "data/clip_checks.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
@@ -59,8 +60,9 @@ class TecoNpz final : public Dataset {
  public:
   TecoNpz(const TecoNpzConfig& config, Split split) : config_(config), split_(split) {
     data::check_clip(config.frames, config.frame_stack, config.mean, config.std);
-    data::check_at_least(config.action_count, 1, "action_count");
-    data::check_at_least(config.clips_per_file, 1, "clips_per_file");
+    const Require require("data");
+    require.at_least("action_count", config.action_count, 1);
+    require.at_least("clips_per_file", config.clips_per_file, 1);
     if (config.path.empty()) throw Error("data.path: expected a folder with train/ and test/, got nothing");
     files_ = find_files(fs::path(config.path) / (split == Split::train ? "train" : "test"));
     const Tensor first = read_video(files_[0]);

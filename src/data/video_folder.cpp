@@ -8,6 +8,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/require.hpp"
 #include "data/clip_checks.hpp"
 #include "data/video_index.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -26,16 +27,15 @@ struct Segment {
 class VideoFolder final : public Dataset {
  public:
   VideoFolder(const VideoFolderConfig& config, Split split) : config_(config), split_(split) {
+    const Require require("data");
     data::check_clip(config.frames, config.frame_stack, config.mean, config.std);
     for (const auto& [value, key] : {std::pair{config.height, "height"},
                                      {config.width, "width"},
                                      {config.frame_step, "frame_step"},
                                      {config.clip_stride, "clip_stride"}})
-      data::check_at_least(value, 1, key);
-    if (!(config.held_out >= 0 && config.held_out < 1))
-      throw Error(fmt::format("data.held_out: expected a share in [0, 1), got {}", config.held_out));
-    if (config.held_out == 0 && split == Split::validation)
-      throw Error("data.held_out: expected more than 0 to have a validation split, got 0");
+      require.at_least(key, value, 1);
+    require(config.held_out >= 0 && config.held_out < 1, "held_out", "a share in [0, 1)", config.held_out);
+    require(config.held_out > 0 || split == Split::train, "held_out", "more than 0 to have a validation split", config.held_out);
     const fs::path root = config.path;
     const auto files = data::find_videos(root);
     const auto kept = files.size() == 1 ? files : data::split_files(root, files, config.held_out, split);

@@ -6,15 +6,12 @@
 
 #include <cmath>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 
 namespace df {
 
 namespace {
-
-void check_positive(const char* name, double value) {
-  if (!(value > 0.0) || !std::isfinite(value)) throw Error(fmt::format("diffusion.{}: expected a positive number, got {}", name, value));
-}
 
 // Squared error in `space` for a squared error of 1 in x0.
 Tensor ratio_to_x0(Space space, const Tensor& snr) {
@@ -32,11 +29,11 @@ Tensor ratio_to_x0(Space space, const Tensor& snr) {
 }  // namespace
 
 Diffusion make_diffusion(const DiffusionConfig& config) {
-  if (config.levels < 1) throw Error(fmt::format("diffusion.levels: expected at least 1, got {}", config.levels));
-  check_positive("snr_clip", config.snr_clip);
-  check_positive("clip_noise", config.clip_noise);
-  if (!(config.snr_decay > 0.0 && config.snr_decay <= 1.0))
-    throw Error(fmt::format("diffusion.snr_decay: expected a number in (0, 1], got {}", config.snr_decay));
+  const Require require("diffusion");
+  require.at_least("levels", config.levels, 1);
+  require.positive("snr_clip", config.snr_clip);
+  require.positive("clip_noise", config.clip_noise);
+  require(config.snr_decay > 0.0 && config.snr_decay <= 1.0, "snr_decay", "a number in (0, 1]", config.snr_decay);
   return {config, make_noise_schedule(config.schedule, config.levels)};
 }
 

@@ -9,6 +9,7 @@
 #include <array>
 #include <vector>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
@@ -17,10 +18,6 @@
 namespace df {
 
 namespace {
-
-void require_at_least(const char* name, int64_t value, int64_t least) {
-  if (value < least) throw Error(fmt::format("evaluation: {}: expected at least {}, got {}", name, least, value));
-}
 
 Tensor frames_of(const Tensor& tokens, const DataSpec& spec) {
   return tokens_to_frames(tokens, spec.token.frame_stack, spec.mean, spec.std);
@@ -195,17 +192,17 @@ void add_likelihood(const Subject& subject, const Dataset& data, const Evaluatio
 }  // namespace
 
 void validate(const EvaluationConfig& config, const DataSpec& spec, const Dataset& data) {
-  require_at_least("sequences", config.sequences, 1);
-  require_at_least("frames", config.frames, 2);
-  require_at_least("context", config.context, 0);
-  require_at_least("batch", config.batch, 1);
-  require_at_least("window", config.window, 2);
-  require_at_least("replicates", config.replicates, 2);
-  require_at_least("likelihood sequences", config.likelihood_sequences, 0);
+  const Require require("evaluation: ");
+  require.at_least("sequences", config.sequences, 1);
+  require.at_least("frames", config.frames, 2);
+  require.at_least("context", config.context, 0);
+  require.at_least("batch", config.batch, 1);
+  require.at_least("window", config.window, 2);
+  require.at_least("replicates", config.replicates, 2);
+  require.at_least("likelihood sequences", config.likelihood_sequences, 0);
   const int64_t stack_size = spec.token.frame_stack;
   for (const auto& [name, value] : {std::pair{"frames", config.frames}, std::pair{"context", config.context}})
-    if (value % stack_size != 0)
-      throw Error(fmt::format("evaluation: {}: expected a multiple of the {} frames of a token, got {}", name, stack_size, value));
+    require(value % stack_size == 0, name, fmt::format("a multiple of the {} frames of a token", stack_size), value);
   if (spec.token.token_shape.size() != 3 || spec.token.token_shape[0] != 3 * stack_size)
     throw Error(
         fmt::format("evaluation: expected tokens of RGB frames, [{}, H, W], got {}", 3 * stack_size, to_string(spec.token.token_shape)));

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
@@ -187,22 +188,15 @@ class MlpGru final : public CausalModel {
   std::shared_ptr<Linear> x_from_z_;
 };
 
-void check(bool good, const std::string& message) {
-  if (!good) throw Error(message);
-}
-
 void check_config(const MlpGruConfig& config, const Shape& token) {
-  const auto at_least = [](const char* key, int64_t least, int64_t value) {
-    check(value >= least, fmt::format("model.{}: expected at least {}, got {}", key, least, value));
-  };
-  at_least("width", 4, config.width);
-  at_least("latent", 1, config.latent);
-  at_least("mlp_layers", 1, config.mlp_layers);
-  at_least("gru_layers", 1, config.gru_layers);
-  check(config.width % 2 == 0, fmt::format("model.width: expected an even number (sines and cosines), got {}", config.width));
-  check(config.latent % config.gru_layers == 0,
-        fmt::format("model.latent: expected a multiple of gru_layers ({}), got {}", config.gru_layers, config.latent));
-  check(token.size() == 1, fmt::format("model.type: mlp_gru needs vector tokens [D], got tokens {}", to_string(token)));
+  const Require require("model");
+  require.at_least("width", config.width, 4);
+  require.at_least("latent", config.latent, 1);
+  require.at_least("mlp_layers", config.mlp_layers, 1);
+  require.at_least("gru_layers", config.gru_layers, 1);
+  require(config.width % 2 == 0, "width", "an even number (sines and cosines)", config.width);
+  require(config.latent % config.gru_layers == 0, "latent", fmt::format("a multiple of gru_layers ({})", config.gru_layers), config.latent);
+  if (token.size() != 1) throw Error("model.type: mlp_gru needs vector tokens [D], got tokens " + to_string(token));
 }
 
 }  // namespace

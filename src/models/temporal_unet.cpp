@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/ops.hpp"
@@ -150,29 +151,25 @@ class TemporalUnet final : public CausalModel {
   std::vector<const ResidualTemporalBlock*> blocks_;
 };
 
-void check(bool good, const std::string& message) {
-  if (!good) throw Error(message);
-}
-
 void check_config(const TemporalUnetConfig& config, const TokenSpec& spec) {
   const Shape& token = spec.token_shape;
-  check(token.size() == 2, fmt::format("model.type: temporal_unet needs tokens of frames [H, D], got tokens {}", to_string(token)));
-  check(config.dim >= 8 && config.dim % layers::GroupNorm::groups == 0,
-        fmt::format("model.dim: expected a multiple of 8 (the groups of its normalisations), got {}", config.dim));
-  check(!config.multipliers.empty(), "model.multipliers: expected at least one level, got none");
+  const Require require("model");
+  if (token.size() != 2) throw Error("model.type: temporal_unet needs tokens of frames [H, D], got tokens " + to_string(token));
+  require(config.dim >= 8 && config.dim % layers::GroupNorm::groups == 0, "dim", "a multiple of 8 (the groups of its normalisations)",
+          config.dim);
+  require(!config.multipliers.empty(), "multipliers", "at least one level", "none");
   const auto smallest = *std::min_element(config.multipliers.begin(), config.multipliers.end());
-  check(smallest >= 1, fmt::format("model.multipliers: expected numbers of at least 1, got {}", smallest));
-  check(config.multipliers.size() <= 16, fmt::format("model.multipliers: expected at most 16 levels, got {}", config.multipliers.size()));
-  check(config.kernel >= 1 && config.kernel % 2 == 1, fmt::format("model.kernel: expected an odd size, got {}", config.kernel));
-  check(config.observation >= 1 && config.observation <= token[1],
-        fmt::format("model.observation: expected 1 to {}, the entries of a frame, got {}", token[1], config.observation));
-  check(spec.condition_dim == 2 * config.observation,
-        fmt::format("model.observation: expected half of the data set's condition of {} entries (first and last observation), got {}",
-                    spec.condition_dim, config.observation));
+  require(smallest >= 1, "multipliers", "numbers of at least 1", smallest);
+  require(config.multipliers.size() <= 16, "multipliers", "at most 16 levels", config.multipliers.size());
+  require(config.kernel >= 1 && config.kernel % 2 == 1, "kernel", "an odd size", config.kernel);
+  require(config.observation >= 1 && config.observation <= token[1], "observation",
+          fmt::format("1 to {}, the entries of a frame", token[1]), config.observation);
+  require(spec.condition_dim == 2 * config.observation, "observation",
+          fmt::format("half of the data set's condition of {} entries (first and last observation)", spec.condition_dim),
+          config.observation);
   const int64_t factor = int64_t{1} << (config.multipliers.size() - 1);
-  check(token[0] >= 2 && token[0] % factor == 0,
-        fmt::format("model.multipliers: expected at least 2 frames in a multiple of {} (2^(levels - 1)), got tokens of {} frames", factor,
-                    token[0]));
+  require(token[0] >= 2 && token[0] % factor == 0, "multipliers",
+          fmt::format("at least 2 frames in a multiple of {} (2^(levels - 1))", factor), fmt::format("tokens of {} frames", token[0]));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/autocast.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
@@ -22,41 +23,32 @@ namespace df {
 
 namespace {
 
-void check(bool good, const std::string& message) {
-  if (!good) throw Error(message);
-}
-
 void check_config(const UnetGruConfig& config) {
   constexpr int64_t groups = layers::GroupNorm::groups;
-  const auto at_least = [](const char* key, int64_t least, int64_t value) {
-    check(value >= least, fmt::format("model.{}: expected at least {}, got {}", key, least, value));
-  };
-  at_least("width", groups, config.width);
-  at_least("latent", 1, config.latent);
-  at_least("blocks", 1, config.blocks);
-  at_least("heads", 1, config.heads);
-  at_least("patch", 1, config.patch);
-  at_least("decoder_width", 0, config.decoder_width);
-  check(config.width % groups == 0,
-        fmt::format("model.width: expected a multiple of {} (groups of the normalisation), got {}", groups, config.width));
-  check(!config.multipliers.empty(), "model.multipliers: expected at least one level, got none");
-  for (const int64_t multiplier : config.multipliers) at_least("multipliers", 1, multiplier);
-  check(
-      config.attention.size() == config.multipliers.size(),
-      fmt::format("model.attention: expected {} entries (one per multiplier), got {}", config.multipliers.size(), config.attention.size()));
-  check(config.gru_layers == 0 || config.gru_layers == 1, fmt::format("model.gru_layers: expected 0 or 1, got {}", config.gru_layers));
-  check(config.stem_kernel > 0 && config.stem_kernel % 2 == 1,
-        fmt::format("model.stem_kernel: expected an odd size, got {}", config.stem_kernel));
+  const Require require("model");
+  require.at_least("width", config.width, groups);
+  require.at_least("latent", config.latent, 1);
+  require.at_least("blocks", config.blocks, 1);
+  require.at_least("heads", config.heads, 1);
+  require.at_least("patch", config.patch, 1);
+  require.at_least("decoder_width", config.decoder_width, 0);
+  require(config.width % groups == 0, "width", fmt::format("a multiple of {} (groups of the normalisation)", groups), config.width);
+  require(!config.multipliers.empty(), "multipliers", "at least one level", "none");
+  for (const int64_t multiplier : config.multipliers) require.at_least("multipliers", multiplier, 1);
+  require(config.attention.size() == config.multipliers.size(), "attention",
+          fmt::format("{} entries (one per multiplier)", config.multipliers.size()), config.attention.size());
+  require(config.gru_layers == 0 || config.gru_layers == 1, "gru_layers", "0 or 1", config.gru_layers);
+  require(config.stem_kernel > 0 && config.stem_kernel % 2 == 1, "stem_kernel", "an odd size", config.stem_kernel);
 }
 
 void check_token(const UnetGruConfig& config, const Shape& token) {
-  check(token.size() == 3, fmt::format("model.type: unet_gru needs image tokens [C, H, W], got tokens {}", to_string(token)));
+  if (token.size() != 3) throw Error("model.type: unet_gru needs image tokens [C, H, W], got tokens " + to_string(token));
   const size_t levels = config.multipliers.size();
   const int64_t divisor = config.patch << (levels - 1);
-  check(token[1] % divisor == 0 && token[2] % divisor == 0,
-        fmt::format(
-            "model.multipliers: tokens of {} x {} pixels must be divisible by {} (patch {} times 2 for each of {} levels after the first)",
-            token[1], token[2], divisor, config.patch, levels - 1));
+  if (token[1] % divisor != 0 || token[2] % divisor != 0)
+    throw Error(fmt::format(
+        "model.multipliers: tokens of {} x {} pixels must be divisible by {} (patch {} times 2 for each of {} levels after the first)",
+        token[1], token[2], divisor, config.patch, levels - 1));
 }
 
 class UnetGru final : public CausalModel {

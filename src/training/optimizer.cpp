@@ -9,16 +9,13 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 
 namespace df {
 
 namespace {
-
-void require(bool holds, const char* name, const char* expected, double got) {
-  if (!holds) throw Error(fmt::format("training.{}: expected {}, got {}", name, expected, got));
-}
 
 // The fused kernels walk the storage of parameter and gradient side by side, so both must be laid out alike.
 Tensor laid_out_like(const Tensor& gradient, const Tensor& parameter) {
@@ -34,15 +31,16 @@ Tensor clip_gradients(const std::vector<Tensor>& gradients, double bound) {
 
 }  // namespace
 
-void validate(const OptimizerConfig& c) {
-  require(c.learning_rate > 0.0 && std::isfinite(c.learning_rate), "learning_rate", "a positive number", c.learning_rate);
-  require(c.warmup >= 0, "warmup", "at least 0 steps", static_cast<double>(c.warmup));
+void validate(const OptimizerConfig& c, const std::string& section) {
+  const Require require(section);
+  require.positive("learning_rate", c.learning_rate);
+  require(c.warmup >= 0, "warmup", "at least 0 steps", c.warmup);
   require(c.final_ratio >= 0.0 && c.final_ratio <= 1.0, "final_ratio", "a number in [0, 1]", c.final_ratio);
-  require(c.weight_decay >= 0.0 && std::isfinite(c.weight_decay), "weight_decay", "a number of at least 0", c.weight_decay);
+  require.number_at_least("weight_decay", c.weight_decay, 0);
   require(c.beta1 >= 0.0 && c.beta1 < 1.0, "beta1", "a number in [0, 1)", c.beta1);
   require(c.beta2 >= 0.0 && c.beta2 < 1.0, "beta2", "a number in [0, 1)", c.beta2);
-  require(c.eps > 0.0 && std::isfinite(c.eps), "eps", "a positive number", c.eps);
-  require(c.clip >= 0.0 && std::isfinite(c.clip), "clip", "a number of at least 0", c.clip);
+  require.positive("eps", c.eps);
+  require.number_at_least("clip", c.clip, 0);
 }
 
 double learning_rate(const OptimizerConfig& config, int64_t n, int64_t steps) {
@@ -56,7 +54,7 @@ double learning_rate(const OptimizerConfig& config, int64_t n, int64_t steps) {
 }
 
 AdamW::AdamW(const OptimizerConfig& config, std::vector<std::pair<std::string, Tensor>> parameters) : config_(config) {
-  validate(config);
+  validate(config, "OptimizerConfig");
   if (parameters.empty()) throw Error("optimizer: no parameters");
   const at::NoGradGuard no_grad;
   for (auto& [name, parameter] : parameters) {

@@ -41,14 +41,16 @@ struct OptimizerConfig {
   }
 };
 
-// Throws df::Error naming the field for values out of range.
-void validate(const OptimizerConfig& config);
+// Throws df::Error naming "<section>.<key>" for values out of range.
+void validate(const OptimizerConfig& config, const std::string& section = "training");
 
 // Rate of step n (from 0) of `steps`: rises linearly over the warm-up, then stays, or falls along a half cosine to
 // final_ratio * learning_rate at step steps - 1.
 double learning_rate(const OptimizerConfig& config, int64_t n, int64_t steps);
 
-// Nothing here waits for the device. To record step(gradients) into a graph, call set_rate() before each replay, outside of it.
+// Nothing here waits for the device. To record step(gradients) into a graph, call set_rate() before each replay, outside of it, and
+// bump the versions of the parameters after it (TensorImpl::bump_version): a replay changes them without autograd's knowledge, and models
+// keep what follows from their weights until a version changes.
 class AdamW {
  public:
   AdamW(const OptimizerConfig& config, std::vector<std::pair<std::string, Tensor>> parameters);
