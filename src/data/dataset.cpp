@@ -14,12 +14,6 @@ namespace df {
 
 namespace {
 
-struct Field {
-  const char* name;
-  Tensor Batch::*tensor;
-};
-constexpr Field kFields[] = {{"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch::mask}, {"init", &Batch::init}, {"poses", &Batch::poses}};
-
 std::string shape_of(const Tensor& tensor) { return tensor.defined() ? to_string(tensor.sizes().vec()) : "none"; }
 
 // at::stack without its threads: loader workers that each wake the whole team of intra-op threads slow each other down.
@@ -37,7 +31,7 @@ Tensor stack_rows(const std::vector<Tensor>& rows, bool pin_memory) {
   return all;
 }
 
-Tensor stack_field(const std::vector<Batch>& samples, const Field& field, bool pin_memory) {
+Tensor stack_field(const std::vector<Batch>& samples, const BatchField& field, bool pin_memory) {
   const Tensor& first = samples.front().*field.tensor;
   std::vector<Tensor> tensors;
   tensors.reserve(samples.size());
@@ -55,14 +49,14 @@ Tensor stack_field(const std::vector<Batch>& samples, const Field& field, bool p
 
 Batch Batch::to(at::Device device) const {
   Batch moved;
-  for (const Field& field : kFields)
+  for (const BatchField& field : batch_fields)
     if (const Tensor& tensor = this->*field.tensor; tensor.defined()) moved.*field.tensor = tensor.to(device);
   return moved;
 }
 
 Batch Batch::slice(int64_t begin, int64_t end) const {
   Batch part;
-  for (const Field& field : kFields) {
+  for (const BatchField& field : batch_fields) {
     const Tensor& tensor = this->*field.tensor;
     if (!tensor.defined()) continue;
     const int64_t size = tensor.dim() > 0 ? tensor.size(0) : 0;
@@ -76,7 +70,7 @@ Batch Batch::slice(int64_t begin, int64_t end) const {
 Batch stack(const std::vector<Batch>& samples, bool pin_memory) {
   if (samples.empty()) throw Error("stack: expected at least one sequence, got none");
   Batch batch;
-  for (const Field& field : kFields) batch.*field.tensor = stack_field(samples, field, pin_memory);
+  for (const BatchField& field : batch_fields) batch.*field.tensor = stack_field(samples, field, pin_memory);
   return batch;
 }
 

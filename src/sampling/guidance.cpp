@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -13,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/recorded_call.hpp"
+#include "core/require.hpp"
 #include "core/upload.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
@@ -64,7 +65,7 @@ struct RowPass {
 struct Recording {
   Tensor x, z, c;  // [B, n, token...], [B, n + 1, latent...], [B, n, C] or undefined
   Tensor levels;   // int64 [4, n]: shown, from, to, moves
-  std::unique_ptr<Graph> graph;
+  RecordedCall call;
 };
 
 }  // namespace
@@ -75,7 +76,8 @@ struct GuidedSampler::State {
   SamplerConfig config;
   Guidance guidance;
   const Accelerator& device;
-  bool records;
+  bool records;  // rows that recordings cover
+  Refusal refusal{"guided sampling goes on without recorded rows", {}};
   at::Generator generator;                                      // of the branches' noise
   Tensor finite;                                                // bool []: all rewards so far
   std::map<std::pair<int64_t, int64_t>, Recording> recordings;  // by sequences and unfinished tokens
@@ -207,15 +209,10 @@ struct GuidedSampler::State {
     options.warm_up = 1;
     if (branches_out(guidance.config)) options.generators.push_back(generator);
     for (const auto& [key, made] : recordings)
-      if (made.graph) options.shares_memory_with = made.graph.get();
-    try {
-      recording.graph = device.capture([&] { execute(recording); }, options);
-    } catch (const std::exception& error) {
-      const std::string message = error.what();
-      spdlog::warn("guided sampling goes on without recorded rows: {}", message.substr(0, message.find('\n')));
+      if (made.call.recorded()) options.shares_memory_with = made.call.graph();
+    if (!recording.call.record(
+            device, [&] { execute(recording); }, options, refusal))
       generator = device.make_generator(generator.current_seed());  // the old one may still think that it is being recorded
-    }
-    records = recording.graph != nullptr;
   }
 
   // False where the row is not one that recordings cover.
@@ -224,7 +221,7 @@ struct GuidedSampler::State {
     const bool plain = std::all_of(cells.begin(), cells.end(), [](const Cell& cell) {
       return cell.kind == CellKind::update || (cell.kind == CellKind::encode && cell.from > 0);
     });
-    if (!records || !plain || first + n != T) return false;
+    if (!records || !refusal.reason.empty() || !plain || first + n != T) return false;
     Tensor levels = at::empty({4, n}, at::kLong);
     for (int64_t i = 0; i < n; ++i) {
       const Cell& cell = cells[static_cast<size_t>(i)];
@@ -232,10 +229,10 @@ struct GuidedSampler::State {
       for (int64_t field = 0; field < 4; ++field) levels.mutable_data_ptr<int64_t>()[field * n + i] = column[field];
     }
     Recording& recording = recordings[{row.x.size(0), n}];
-    if (!recording.graph) record(recording, row, levels, n, input);
-    if (!recording.graph) return false;
+    if (!recording.call.recorded()) record(recording, row, levels, n, input);
+    if (!recording.call.recorded()) return false;
     fill(recording, row, levels, input);
-    recording.graph->replay();
+    recording.call.replay();
     row.x.narrow(1, first, n).copy_(recording.x);
     row.z.narrow(1, first + 1, n).copy_(recording.z.narrow(1, 1, n));
     return true;
@@ -293,17 +290,15 @@ Tensor guidance_coefficient(GuidanceCoefficient kind, const NoiseSchedule& sched
 }
 
 void validate(const GuidanceConfig& config, const SamplerConfig& sampler, const std::string& section) {
-  const auto require = [&](bool good, const char* key, const std::string& expected, const std::string& got) {
-    if (!good) throw Error(fmt::format("{}.{}: expected {}, got {}", section, key, expected, got));
-  };
-  require(std::isfinite(config.scale) && config.scale >= 0, "scale", "a number of at least 0", fmt::format("{}", config.scale));
-  require(config.branches >= 1, "branches", "at least 1", std::to_string(config.branches));
-  require(config.lookahead >= 1, "lookahead", "at least 1", std::to_string(config.lookahead));
+  const Require require(section);
+  require.number_at_least("scale", config.scale, 0);
+  require.at_least("branches", config.branches, 1);
+  require.at_least("lookahead", config.lookahead, 1);
   if (config.form == GuidanceForm::gradient) {
     require(config.branches == 1 || config.lookahead >= 2, "lookahead", "at least 2 with several branches, which are equal without chance",
-            std::to_string(config.lookahead));
+            config.lookahead);
   } else {
-    require(config.branches >= 2, "branches", "at least 2 particles to choose from", std::to_string(config.branches));
+    require(config.branches >= 2, "branches", "at least 2 particles to choose from", config.branches);
     require(sampler.draws_noise(), "form", "gradient, or resample with sampling.eta above 0 (copies must part)", "resample with eta 0");
   }
 }

@@ -2,10 +2,8 @@
 #include "sampling/recorded_steps.hpp"
 
 #include <ATen/ATen.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <exception>
 
 #include "core/upload.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -32,41 +30,34 @@ void RecordedSteps::execute(const Recording& made, const StepBuffers& buffers) c
   move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, tables_->bounds(), buffers);
 }
 
-RecordedSteps::Recording& RecordedSteps::recording(int64_t width, const StepBuffers& buffers) {
+RecordedSteps::Recording* RecordedSteps::recording(int64_t width, const StepBuffers& buffers) {
   auto& found = recordings_[width];
-  if (!found.graph) {
+  if (!found.call.recorded()) {
     // All cells on the spare slots while it warms up: the plan's own must not run more than once.
     if (!tables_) tables_.emplace(diffusion_, config_);
     found.table = tables_->of({}, width, buffers.slots()).to(accelerator_->device());
     if (config_.draws_noise()) found.noise = at::zeros(buffers.cells(width), buffers.x.options());
-    found.graph = accelerator_->capture([&] { execute(found, buffers); });
+    found.call.record(
+        *accelerator_, [&] { execute(found, buffers); }, {}, refusal_);
   }
-  return found;
+  return found.call.recorded() ? &found : nullptr;
 }
 
 bool RecordedSteps::run(const PlanStep& step, const StepBuffers& buffers, const CellNoise& noise) {
   const bool special = std::any_of(step.begin(), step.end(), [](const Cell& cell) {
     return cell.kind == CellKind::resample || cell.kind == CellKind::restep;  // noises the token anew, or clamps it
   });
-  if (!accelerator_ || special) return false;
+  if (!accelerator_ || special || !refusal_.reason.empty()) return false;
   const auto cells = static_cast<int64_t>(step.size());
   Tensor drawn;
   if (config_.draws_noise()) drawn = clipped_noise(step, noise, diffusion_.config.clip_noise, buffers.cells(cells));
-  try {
-    const int64_t width = padded_width(cells);
-    Recording& made = recording(width, buffers);
-    if (made.graph) {
-      upload(tables_->of(step, width, buffers.slots()), made.table);
-      if (drawn.defined()) upload(drawn, made.noise.narrow(1, 0, cells));
-      made.graph->replay();
-      return true;
-    }
-  } catch (const std::exception& error) {
-    const std::string message = error.what();
-    spdlog::warn("sampling goes on without recorded steps: {}", message.substr(0, message.find('\n')));
-  }
-  accelerator_ = nullptr;
-  return false;
+  const int64_t width = padded_width(cells);
+  Recording* made = recording(width, buffers);
+  if (!made) return false;
+  upload(tables_->of(step, width, buffers.slots()), made->table);
+  if (drawn.defined()) upload(drawn, made->noise.narrow(1, 0, cells));
+  made->call.replay();
+  return true;
 }
 
 }  // namespace df

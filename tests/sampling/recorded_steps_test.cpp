@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
@@ -19,11 +20,15 @@ namespace {
 
 class Replayed final : public Graph {
  public:
-  explicit Replayed(std::function<void()> work) : work_(std::move(work)) {}
-  void replay() override { work_(); }
+  Replayed(std::function<void()> work, const bool& fails) : work_(std::move(work)), fails_(fails) {}
+  void replay() override {
+    work_();
+    if (fails_) throw Error("the device is lost");
+  }
 
  private:
   std::function<void()> work_;
+  const bool& fails_;
 };
 
 class Recorder final : public Accelerator {
@@ -37,9 +42,10 @@ class Recorder final : public Accelerator {
   std::unique_ptr<Graph> capture(const std::function<void()>& work, const CaptureOptions& options) const override {
     for (int run = 0; run < options.warm_up; ++run) work();
     ++captures;
-    return std::make_unique<Replayed>(work);
+    return std::make_unique<Replayed>(work, replays_fail);
   }
   mutable int captures = 0;
+  bool replays_fail = false;
 };
 
 std::shared_ptr<CausalModel> tiny_model(int64_t condition) {
@@ -126,6 +132,18 @@ TEST(RecordedSteps, SayThatTheirNoiseIsMissing) {
               steps.run({{0, 0, 1000, 1000, 500, CellKind::update}}, {at::zeros({1, 5, 5}), at::zeros({1, 6, 6}), {}}, {});
             }),
             "sampling: this solver or policy draws noise, but SampleInput.noise is empty");
+}
+
+// The step must not be run again on buffers that the failed one has written.
+TEST(RecordedSteps, ThatFailWhileTheyRunFail) {
+  const at::NoGradGuard no_grad;
+  const auto diffusion = make_diffusion({});
+  const auto model = tiny_model(0);
+  Recorder recorder;
+  recorder.replays_fail = true;
+  RecordedSteps steps(*model, diffusion, {}, &recorder);
+  const StepBuffers buffers{at::zeros({1, 5, 5}), at::zeros({1, 6, 6}), {}};
+  EXPECT_EQ(error_of([&] { steps.run({{0, 0, 1000, 1000, 500, CellKind::update}}, buffers, {}); }), "the device is lost");
 }
 
 }  // namespace

@@ -29,6 +29,14 @@ struct Batch {
   Batch to(at::Device device) const;
   Batch slice(int64_t begin, int64_t end) const;  // of the leading dimension
 };
+// The fields of a batch by name. What goes through all of them goes through this list.
+struct BatchField {
+  const char* name;
+  Tensor Batch::*tensor;
+};
+inline constexpr BatchField batch_fields[] = {
+    {"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch::mask}, {"init", &Batch::init}, {"poses", &Batch::poses}};
+
 // Equal shapes; adds the leading [B]. pin_memory: into page-locked memory, which needs a CUDA device.
 Batch stack(const std::vector<Batch>& samples, bool pin_memory = false);
 
