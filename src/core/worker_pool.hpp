@@ -7,13 +7,15 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
 namespace df {
 
 // Two threads with half a batch each beat one batch whose operators are spread over two threads: small operators have nothing to spread.
-// While a pool of workers that run operators lives, the thread that made it runs its own operators on one thread too.
+// While a pool of workers that run operators lives, the thread that made it runs its own operators on one thread too; it gets its number of
+// threads back when the pool ends. Other threads of the process keep theirs.
 class WorkerPool {
  public:
   enum class Work { operators, plain };
@@ -29,7 +31,11 @@ class WorkerPool {
  private:
   void loop(int64_t worker);
 
-  int caller_threads_;  // to go back to; 0: as it was
+  // Numbers of intra-op threads to go back to; absent where the work is no operators.
+  struct Threads {
+    int caller, process;
+  };
+  std::optional<Threads> threads_before_;
   std::mutex mutex_;
   std::condition_variable start_, done_;
   const std::function<void(int64_t)>* work_ = nullptr;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "diffusion_forcing/core/error.hpp"
@@ -39,6 +40,30 @@ TEST(WorkerPool, RunsAllWaitsAndRethrows) {
   EXPECT_EQ(finished, 4) << "usable after a failure";
   owned.reset();
   EXPECT_EQ(at::get_num_threads(), before);
+}
+
+TEST(WorkerPool, SetsThreadsOfNoOtherThread) {
+  const auto threads_elsewhere = [] {
+    int threads = 0;
+    std::thread([&] { threads = at::get_num_threads(); }).join();
+    return threads;
+  };
+  const int before = at::get_num_threads();
+  at::set_num_threads(3);
+  {
+    WorkerPool pool(2);
+    std::vector<int> inside(2);
+    pool.run([&](int64_t worker) {
+      inside[static_cast<size_t>(worker)] = at::get_num_threads();
+      WorkerPool nested(1);
+    });
+    EXPECT_EQ(inside, (std::vector<int>{1, 1}));
+    EXPECT_EQ(threads_elsewhere(), 3) << "a thread of the host process that starts meanwhile";
+    EXPECT_EQ(at::get_num_threads(), 1);
+  }
+  EXPECT_EQ(threads_elsewhere(), 3);
+  EXPECT_EQ(at::get_num_threads(), 3);
+  at::set_num_threads(before);
 }
 
 }  // namespace df
