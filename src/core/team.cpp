@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <exception>
+
 #include "diffusion_forcing/core/error.hpp"
 
 namespace df {
@@ -34,15 +36,27 @@ bool Team::any(bool flag) const {
   return flags.item<int64_t>() > 0;
 }
 
+void Team::together(const std::function<void()>& work) const {
+  if (alone()) return work();
+  std::exception_ptr failure;
+  try {
+    work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const bool failed = any(failure != nullptr);
+  if (failure) std::rethrow_exception(failure);
+  if (failed) throw Error(fmt::format("rank {} of {} ends because another rank has failed, whose message says why", rank(), size()));
+}
+
 void Team::check_same(const std::string& what, int64_t number) const {
   if (alone()) return;
   const Tensor first = at::full({1}, number, at::kLong);
   broadcast({first}, 0);
   const auto expected = first.item<int64_t>();
-  // All ranks hear of it, so that none goes on and waits for one that has stopped.
-  if (!any(expected != number)) return;
-  throw Error(expected != number ? fmt::format("{}: expected {} as on rank 0, got {} on rank {}", what, expected, number, rank())
-                                 : fmt::format("{}: expected the same number on all ranks, got another one than {}", what, number));
+  together([&] {
+    if (number != expected) throw Error(fmt::format("{}: expected {} as on rank 0, got {} on rank {}", what, expected, number, rank()));
+  });
 }
 
 std::shared_ptr<const Team> alone() { return std::make_shared<Alone>(); }

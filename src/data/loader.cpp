@@ -15,6 +15,7 @@
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/core/team.hpp"
 
 namespace df {
 
@@ -50,7 +51,10 @@ void check(const LoaderConfig& config, const Dataset* dataset, int64_t first_bat
     if (value < least) throw Error(fmt::format("loader: expected {} of at least {}, got {}", name, least, value));
   };
   if (!dataset) throw Error("loader: expected a data set, got none");
-  at_least("batch", config.batch, 1);
+  at_least("ranks", config.ranks, 1);
+  if (config.rank < 0 || config.rank >= config.ranks)
+    throw Error(fmt::format("loader: expected a rank in 0 .. {}, got {}", config.ranks - 1, config.rank));
+  at_least("batch", config.batch, config.ranks);
   at_least("workers", config.workers, 0);
   at_least("prefetch", config.prefetch, 1);
   at_least("first batch", first_batch, 0);
@@ -79,8 +83,9 @@ struct Loader::State {
 
   Batch make(int64_t number) const {
     std::vector<Batch> samples;
-    samples.reserve(static_cast<size_t>(config.batch));
-    for (int64_t i = 0; i < config.batch; ++i)
+    const Share rows = share_of(config.batch, config.rank, config.ranks);
+    samples.reserve(static_cast<size_t>(rows.size()));
+    for (int64_t i = rows.begin; i < rows.end; ++i)
       samples.push_back(dataset->get(shuffled_index(dataset->size(), seed, number * config.batch + i)));
     return stack(samples, config.pin_memory);
   }

@@ -20,15 +20,22 @@ namespace df {
 
 namespace {
 
-// Keeps the lines of steps up to `last_step`. A line cut short by a crash goes too.
-void drop_later_lines(const fs::path& path, int64_t last_step) {
+// Calls visit(step, object, line) for each whole line; one that was cut short by a crash is left out.
+template <class Visit>
+void each_line(const fs::path& path, const Visit& visit) {
   std::istringstream lines(read_file(path));
-  std::string kept, line;
-  while (std::getline(lines, line)) {
+  for (std::string line; std::getline(lines, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() && json["step"].get<int64_t>() <= last_step)
-      kept += line + '\n';
+    if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) visit(json["step"].get<int64_t>(), json, line);
   }
+}
+
+// Keeps the lines of steps up to `last_step`.
+void drop_later_lines(const fs::path& path, int64_t last_step) {
+  std::string kept;
+  each_line(path, [&](int64_t step, const nlohmann::json&, const std::string& line) {
+    if (step <= last_step) kept += line + '\n';
+  });
   write_atomically(path, kept);
 }
 
@@ -52,6 +59,13 @@ struct MetricLog::State {
 MetricLog::MetricLog(const fs::path& run, int64_t first_step) : state_(std::make_unique<State>(run, first_step)) {}
 
 MetricLog::~MetricLog() = default;
+
+bool MetricLog::has(int64_t step, const std::string& name) const {
+  bool found = false;
+  each_line(state_->path,
+            [&](int64_t of, const nlohmann::json& json, const std::string&) { found = found || (of == step && json.contains(name)); });
+  return found;
+}
 
 void MetricLog::scalars(int64_t step, const std::map<std::string, double>& values) {
   nlohmann::ordered_json json;

@@ -3,19 +3,18 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/autograd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <deque>
 
-#include "core/autocast.hpp"
-#include "core/worker_pool.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/training/ema.hpp"
+#include "training/batch_gradient.hpp"
 #include "training/step_recorder.hpp"
 #include "training/step_statistics.hpp"
 
@@ -25,25 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-// Gradient sums, one a parameter, undefined where no part had a gradient.
-using Gradients = std::vector<Tensor>;
-
-void add_into(Gradients& sum, Gradients&& part) {
-  const at::NoGradGuard no_grad;
-  if (sum.empty()) sum.resize(part.size());
-  std::vector<Tensor> into, from;
-  for (size_t i = 0; i < part.size(); ++i) {
-    if (!part[i].defined()) continue;
-    if (sum[i].defined()) {
-      into.push_back(sum[i]);
-      from.push_back(part[i]);
-    } else {
-      sum[i] = std::move(part[i]);
-    }
-  }
-  if (!into.empty()) at::_foreach_add_(into, from);
-}
 
 // Steps per second over the last reports.
 class Rate {
@@ -62,134 +42,86 @@ class Rate {
   std::deque<std::pair<int64_t, double>> points_;
 };
 
-void require(bool good, const char* key, const std::string& expected, const std::string& got) {
-  if (!good) throw Error(fmt::format("training.{}: expected {}, got {}", key, expected, got));
+// Sequences that a rank needs, one for each part that its batch is computed in.
+int64_t parts_of(const TrainerConfig& config) { return config.accumulate * std::max<int64_t>(1, config.cpu_workers); }
+
+void check_loader(const LoaderConfig& loader, const TrainerConfig& config, const Team& team) {
+  if (loader.rank != team.rank() || loader.ranks != team.size())
+    throw Error(fmt::format("loader: expected the rows of rank {} of {}, got those of rank {} of {}", team.rank(), team.size(), loader.rank,
+                            loader.ranks));
+  if (!team.alone() && loader.batch / team.size() < parts_of(config))
+    throw Error(fmt::format("batch: expected at least {} sequences, accumulate x cpu_workers = {} for each of {} ranks, got {}",
+                            team.size() * parts_of(config), parts_of(config), team.size(), loader.batch));
 }
 
-void require_at_least(int64_t least, int64_t value, const char* key) {
-  require(value >= least, key, fmt::format("at least {}", least), std::to_string(value));
+std::vector<Tensor> without_gradient(const NamedTensors& named) {
+  std::vector<Tensor> tensors;
+  for (const auto& [name, tensor] : named) tensors.push_back(tensor.detach());
+  return tensors;
 }
 
 }  // namespace
 
-void validate(const TrainerConfig& c) {
-  require_at_least(1, c.steps, "steps");
-  require_at_least(1, c.batch, "batch");
-  require_at_least(1, c.accumulate, "accumulate");
-  require_at_least(0, c.cpu_workers, "cpu_workers");
-  require_at_least(0, c.loader_workers, "loader_workers");
-  require_at_least(1, c.log_every, "log_every");
-  require_at_least(0, c.validate_every, "validate_every");
-  require_at_least(1, c.validation_batches, "validation_batches");
-  require_at_least(0, c.sample_every, "sample_every");
-  require_at_least(0, c.checkpoint_every, "checkpoint_every");
-  require_at_least(0, c.keep_checkpoints, "keep_checkpoints");
-  const int64_t parts = c.accumulate * std::max<int64_t>(1, c.cpu_workers);
-  require(c.batch >= parts, "batch", fmt::format("at least accumulate x cpu_workers = {} sequences, one a part", parts),
-          std::to_string(c.batch));
-  require(c.ema >= 0.0 && c.ema < 1.0, "ema", "0 (none) or a decay below 1", fmt::format("{}", c.ema));
-  validate(c.optimizer);
+void validate(const TrainerConfig& c, const std::string& section) {
+  const Require require(section);
+  require.at_least("steps", c.steps, 1);
+  require.at_least("batch", c.batch, 1);
+  require.at_least("accumulate", c.accumulate, 1);
+  require.at_least("cpu_workers", c.cpu_workers, 0);
+  require.at_least("loader_workers", c.loader_workers, 0);
+  require.at_least("log_every", c.log_every, 1);
+  require.at_least("validate_every", c.validate_every, 0);
+  require.at_least("validation_batches", c.validation_batches, 1);
+  require.at_least("sample_every", c.sample_every, 0);
+  require.at_least("checkpoint_every", c.checkpoint_every, 0);
+  require.at_least("keep_checkpoints", c.keep_checkpoints, 0);
+  const int64_t parts = parts_of(c);
+  require(c.batch >= parts, "batch", fmt::format("at least accumulate x cpu_workers = {} sequences, one a part", parts), c.batch);
+  require(c.ema >= 0.0 && c.ema < 1.0, "ema", "0 (none) or a decay below 1", c.ema);
+  validate(c.optimizer, section);
 }
 
 struct Trainer::State {
   TrainerConfig config;
+  std::shared_ptr<const Team> team;
   NamedTensors all, trained;
-  std::vector<Tensor> parameters;
-  Objective objective;
   Loader& loader;
   uint64_t seed;
   at::Device device;
   const Accelerator& accelerator;
   AdamW optimizer;
   std::optional<Ema> ema;
-  std::unique_ptr<WorkerPool> workers;
+  BatchGradient gradient;
   StepStatistics statistics;
   StepRecorder recorder;
   int64_t n = 0;  // optimiser steps done
   bool swapped = false;
 
   State(const TrainerConfig& config_, NamedTensors all_, NamedTensors trained_, Objective objective_, Loader& loader_, uint64_t seed_,
-        at::Device device_)
+        at::Device device_, std::shared_ptr<const Team> team_)
       : config(config_),
+        team(std::move(team_)),
         all(std::move(all_)),
         trained(std::move(trained_)),
-        objective(std::move(objective_)),
         loader(loader_),
         seed(seed_),
         device(device_),
         accelerator(df::accelerator(device.str())),
         optimizer(config.optimizer, trained),
+        gradient(config, trained, std::move(objective_), device, team, loader.config().batch),
         statistics(device),
-        recorder(accelerator, [this](const Batch& batch, const at::Generator& generator) { compute_step(batch, generator); }) {
-    for (const auto& [name, tensor] : trained) parameters.push_back(tensor);
+        recorder(
+            accelerator, [this](const Batch& batch, const at::Generator& generator) { compute_step(batch, generator); },
+            team->can_record() ? "" : "the team's sums cannot be recorded") {
     if (config.ema > 0.0) ema.emplace(config.ema, trained);
-    if (device.is_cpu() && config.cpu_workers > 0) workers = std::make_unique<WorkerPool>(config.cpu_workers);
   }
 
   double rate(int64_t step) const { return learning_rate(config.optimizer, step, config.steps); }
 
-  // Adds weight * d loss / d parameters of rows begin..end to `gradients` and returns weight * loss.
-  Tensor backward(const Batch& batch, const std::vector<Tensor>& draws, int64_t begin, int64_t end, Gradients& gradients) const {
-    const at::AutoGradMode record(true);
-    const int64_t rows = batch.x.size(0);
-    const bool whole = begin == 0 && end == rows;
-    std::vector<Tensor> part;
-    for (const auto& draw : draws) part.push_back(whole || !draw.defined() ? draw : draw.slice(0, begin, end));
-    Tensor loss;
-    {
-      const bool bf16 = config.precision == Precision::bf16;
-      const Autocast autocast(device.type(), bf16, /*cache=*/bf16 && !workers);
-      loss = objective.loss(whole ? batch : batch.slice(begin, end), part);
-    }
-    // A loss that is the same for every weight has no gradient at all; the weights then stay as they are.
-    const auto weighted = whole ? loss : loss * (static_cast<double>(end - begin) / static_cast<double>(rows));
-    if (weighted.requires_grad())
-      add_into(gradients, torch::autograd::grad({weighted}, parameters, /*grad_outputs=*/{}, /*retain_graph=*/false, /*create_graph=*/false,
-                                                /*allow_unused=*/true));
-    else if (gradients.empty())
-      gradients.resize(parameters.size());
-    return weighted.detach();
-  }
-
-  // Mean loss of the batch; its gradient in `gradients`. The order of every sum is fixed, so that results do not depend on which
-  // worker is first.
-  Tensor forward_backward(const Batch& batch, const std::vector<Tensor>& draws, Gradients& gradients) {
-    const int64_t rows = batch.x.size(0), width = workers ? workers->size() : 1, parts = config.accumulate * width;
-    if (rows < parts) throw Error(fmt::format("training.batch: expected at least {} sequences, one a part, got {}", parts, rows));
-    const auto bound = [&](int64_t part) { return part * rows / parts; };
-    std::vector<Gradients> sums(static_cast<size_t>(width));
-    std::vector<Tensor> losses(static_cast<size_t>(width));
-    const auto work = [&](int64_t worker) {
-      auto& loss = losses[static_cast<size_t>(worker)];
-      for (int64_t i = 0; i < config.accumulate; ++i) {
-        const int64_t part = i * width + worker;
-        const auto value = backward(batch, draws, bound(part), bound(part + 1), sums[static_cast<size_t>(worker)]);
-        loss = loss.defined() ? loss + value : value;
-      }
-    };
-    if (workers)
-      workers->run(work);
-    else
-      work(0);
-    gradients = std::move(sums[0]);
-    Tensor loss = losses[0];
-    for (size_t worker = 1; worker < sums.size(); ++worker) {
-      add_into(gradients, std::move(sums[worker]));
-      loss = loss + losses[worker];
-    }
-    return loss;
-  }
-
-  // Draw, forward, backward, clip, AdamW, EMA: everything that depends on the batch, without waiting for the device. Nothing in it
-  // depends on n, so that a recording of one step serves all.
+  // Draw, forward, backward, sum over the team, clip, AdamW, EMA: everything that depends on the batch, without waiting for the device.
+  // Nothing in it depends on n, so that a recording of one step serves all.
   void compute_step(const Batch& batch, const at::Generator& generator) {
-    std::vector<Tensor> draws;
-    {
-      const at::NoGradGuard no_grad;
-      draws = objective.draw(batch, generator);
-    }
-    Gradients gradients;
-    const Tensor loss = forward_backward(batch, draws, gradients);
+    auto [loss, gradients] = gradient(batch, generator);
     const Tensor norm = optimizer.step(gradients);
     if (ema) ema->update();
     statistics.add(loss, norm);
@@ -203,7 +135,7 @@ struct Trainer::State {
     if (ema) ema->set_step(n);
     recorder.run(loader.next(), derive_seed(seed, Stream::levels, static_cast<uint64_t>(n)));
     // A recording changes weights without autograd's knowledge; whoever keeps something that follows from them must see that they changed.
-    for (const Tensor& parameter : parameters) parameter.unsafeGetTensorImpl()->bump_version();
+    for (const auto& [name, parameter] : trained) parameter.unsafeGetTensorImpl()->bump_version();
     statistics.count();
     ++n;
   }
@@ -228,11 +160,56 @@ struct Trainer::State {
       if (const auto found = shadow.find(name); found != shadow.end()) tensor = found->second;
     return full;
   }
+
+  void save(const fs::path& run) const {
+    if (swapped) throw Error("Trainer::save: the averaged weights are in place; swap them back before saving");
+    save_checkpoint(run, {n, all, averaged(), optimizer.state(), {{"seed", std::to_string(seed)}}});
+  }
+
+  void check_position(const std::string& place, int64_t step) const {
+    if (loader.position() != step)
+      throw Error(fmt::format("{}: the loader must start at batch {}, but is at {}", place, step, loader.position()));
+  }
+
+  void load(const fs::path& folder) {
+    if (swapped) throw Error("Trainer::load: the averaged weights are in place; swap them back before loading");
+    const auto info = inspect_checkpoint(folder);
+    const std::string place = folder.string(), saved_seed = info.metadata.count("seed") ? info.metadata.at("seed") : "none";
+    if (saved_seed != std::to_string(seed))
+      throw Error(fmt::format("{}: seed: expected {} (of this run), got {}", place, seed, saved_seed));
+    check_position(place, info.step);
+    Checkpoint checkpoint{0, all, averaged(), {}, {}};
+    load_checkpoint(folder, checkpoint);
+    try {
+      optimizer.load_state(checkpoint.trainer);
+    } catch (const Error& error) {
+      throw Error((folder / "trainer.safetensors").string() + ": " + error.what());
+    }
+    n = info.step;
+  }
+
+  // What rank 0 has loaded, to all ranks.
+  void share_loaded(const std::string& place) {
+    const Tensor step = at::full({1}, n, at::kLong);
+    auto moments = optimizer.state();
+    std::vector<Tensor> tensors = without_gradient(all);
+    tensors.push_back(step);
+    for (const auto& [name, tensor] : moments) tensors.push_back(tensor);
+    if (ema)
+      for (const auto& [name, tensor] : ema->shadow()) tensors.push_back(tensor);
+    team->broadcast(tensors, 0);
+    optimizer.load_state(moments);
+    n = step.item<int64_t>();
+    team->together([&] { check_position(place, n); });
+  }
 };
 
 Trainer::Trainer(const TrainerConfig& config, NamedTensors parameters, Objective objective, Loader& loader, uint64_t seed,
-                 at::Device device) {
-  validate(config);
+                 at::Device device, std::shared_ptr<const Team> team) {
+  validate(config, "TrainerConfig");
+  check_loader(loader.config(), config, *team);
+  team->check_same("seed", static_cast<int64_t>(seed));
+  team->check_same("sequences of a batch", loader.config().batch);
   NamedTensors trained;
   for (const auto& [name, tensor] : parameters) {
     if (tensor.device().type() != device.type())
@@ -240,7 +217,9 @@ Trainer::Trainer(const TrainerConfig& config, NamedTensors parameters, Objective
     if (tensor.requires_grad()) trained.emplace_back(name, tensor);
   }
   if (trained.empty()) throw Error("training: no parameter requires a gradient");
-  state_ = std::make_unique<State>(config, std::move(parameters), std::move(trained), std::move(objective), loader, seed, device);
+  team->broadcast(without_gradient(parameters), 0);
+  state_ = std::make_unique<State>(config, std::move(parameters), std::move(trained), std::move(objective), loader, seed, device,
+                                   std::move(team));
 }
 
 Trainer::~Trainer() = default;
@@ -257,71 +236,74 @@ int64_t Trainer::steps_done() const { return state_->n; }
 void Trainer::run(const fs::path& run, const TrainerHooks& hooks, const std::function<bool()>& stop) {
   State& s = *state_;
   const TrainerConfig& c = s.config;
+  const Team& team = *s.team;
   Rate rate;
   double seconds = 0.0;  // spent in steps
   rate.add(s.n, seconds);
   s.statistics.reset();
-  const auto averaged = [&](const std::function<void(int64_t)>& hook) {
-    if (!hook) return;
-    struct Swap {
-      Trainer& trainer;
-      explicit Swap(Trainer& t) : trainer(t) { trainer.swap_ema(); }
-      ~Swap() { trainer.swap_ema(); }
-    } const swap(*this);
-    hook(s.n);
-  };
+  const auto due = [&](int64_t every) { return every > 0 && (s.n % every == 0 || s.n == c.steps); };
+  if (s.n > 0)
+    team.together([&] {
+      if (!team.first()) return;
+      if (due(c.validate_every) && hooks.validated && !hooks.validated(s.n)) call_averaged(hooks.on_validate);
+      if (due(c.sample_every) && hooks.sampled && !hooks.sampled(s.n)) call_averaged(hooks.on_sample);
+    });
   while (s.n < c.steps) {
     const auto start = Clock::now();
     s.advance();
-    const bool stopping = stop && stop(), last = s.n == c.steps, end = last || stopping;
-    const auto due = [&](int64_t every) { return every > 0 && s.n % every == 0; };
+    const bool stopping = team.any(stop && stop()), end = s.n == c.steps || stopping;
     const bool report = due(c.log_every) || end, save = due(c.checkpoint_every) || end;
+    const bool validate = due(c.validate_every) && !stopping, sample = due(c.sample_every) && !stopping;
     StepStatistics::Summary summary;
     // On a CPU looking costs nothing. Elsewhere it would stall the device, so it waits until somebody wants to know.
-    if (s.device.is_cpu() || report || save || due(c.validate_every) || due(c.sample_every)) summary = s.checked();
+    if (s.device.is_cpu() || report || save || validate || sample) summary = s.checked();
     seconds += std::chrono::duration<double>(Clock::now() - start).count();
     if (report) {
       rate.add(s.n, seconds);
-      const double speed = rate.per_second();
       s.statistics.reset();
-      if (hooks.on_report)
-        hooks.on_report({s.n, summary.mean_loss, summary.mean_norm, s.rate(s.n - 1), speed,
-                         speed > 0.0 ? static_cast<double>(c.steps - s.n) / speed : 0.0});
     }
-    // Saved before the hooks run, which may take long or fail.
-    if (save) {
-      this->save(run);
-      prune_checkpoints(run, c.keep_checkpoints);
-    }
-    if (!stopping && (due(c.validate_every) || (last && c.validate_every > 0))) averaged(hooks.on_validate);
-    if (!stopping && (due(c.sample_every) || (last && c.sample_every > 0))) averaged(hooks.on_sample);
+    if (report || save || validate || sample)
+      team.together([&] {
+        if (!team.first()) return;
+        const double speed = rate.per_second(), left = static_cast<double>(c.steps - s.n);
+        if (report && hooks.on_report)
+          hooks.on_report({s.n, summary.mean_loss, summary.mean_norm, s.rate(s.n - 1), speed, speed > 0.0 ? left / speed : 0.0});
+        // Saved before the step is validated and sampled, which may take long or fail.
+        if (save) {
+          s.save(run);
+          prune_checkpoints(run, c.keep_checkpoints);
+        }
+        if (validate) call_averaged(hooks.on_validate);
+        if (sample) call_averaged(hooks.on_sample);
+      });
     if (end) return;
   }
 }
 
+void Trainer::call_averaged(const std::function<void(int64_t step)>& hook) {
+  if (!hook) return;
+  struct Swap {
+    Trainer& trainer;
+    explicit Swap(Trainer& t) : trainer(t) { trainer.swap_ema(); }
+    ~Swap() { trainer.swap_ema(); }
+  } const swap(*this);
+  hook(state_->n);
+}
+
 void Trainer::save(const fs::path& run) const {
-  const State& s = *state_;
-  if (s.swapped) throw Error("Trainer::save: the averaged weights are in place; swap them back before saving");
-  save_checkpoint(run, {s.n, s.all, s.averaged(), s.optimizer.state(), {{"seed", std::to_string(s.seed)}}});
+  state_->team->together([&] {
+    if (state_->team->first()) state_->save(run);
+  });
 }
 
 void Trainer::load(const fs::path& checkpoint_folder) {
   State& s = *state_;
-  if (s.swapped) throw Error("Trainer::load: the averaged weights are in place; swap them back before loading");
-  const auto info = inspect_checkpoint(checkpoint_folder);
-  const std::string place = checkpoint_folder.string(), seed = info.metadata.count("seed") ? info.metadata.at("seed") : "none";
-  if (seed != std::to_string(s.seed)) throw Error(fmt::format("{}: seed: expected {} (of this run), got {}", place, s.seed, seed));
-  if (s.loader.position() != info.step)
-    throw Error(fmt::format("{}: the loader must start at batch {}, but is at {}", place, info.step, s.loader.position()));
-  Checkpoint checkpoint{0, s.all, s.averaged(), {}, {}};
-  load_checkpoint(checkpoint_folder, checkpoint);
-  try {
-    s.optimizer.load_state(checkpoint.trainer);
-  } catch (const Error& error) {
-    throw Error((checkpoint_folder / "trainer.safetensors").string() + ": " + error.what());
-  }
+  const Team& team = *s.team;
+  team.together([&] {
+    if (team.first()) s.load(checkpoint_folder);
+  });
+  if (!team.alone()) s.share_loaded(checkpoint_folder.string());
   s.statistics.reset();
-  s.n = info.step;
 }
 
 void Trainer::swap_ema() {

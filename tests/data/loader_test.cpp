@@ -141,6 +141,23 @@ TEST(Loader, StopsWhileWorkersAreBusyOrWaiting) {
   EXPECT_EQ(data.use_count(), 1);
 }
 
+TEST(Loader, GivesEachRankItsRowsAndReadsNoOthers) {
+  const LoaderConfig all{.batch = 7, .workers = 2};
+  Loader whole(std::make_shared<Numbers>(100), all, 4);
+  const Batch expected[] = {whole.next(), whole.next()};
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    const auto data = std::make_shared<Numbers>(100);
+    LoaderConfig config = all;
+    config.workers = 0;
+    config.rank = rank;
+    config.ranks = 3;
+    Loader loader(data, config, 4);
+    const int64_t begin = 7 * rank / 3, end = 7 * (rank + 1) / 3;
+    for (const Batch& batch : expected) EXPECT_TRUE(test::identical(loader.next().x, batch.x.slice(0, begin, end))) << rank;
+    EXPECT_EQ(data->reads, 2 * (end - begin));
+  }
+}
+
 TEST(Loader, ServesClipsOfTheMaze) {
   MazeVideoConfig config;
   config.height = config.width = 8;
@@ -159,6 +176,8 @@ TEST(Loader, ServesClipsOfTheMaze) {
 TEST(Loader, RefusesBadSettings) {
   const auto data = std::make_shared<Numbers>(5);
   EXPECT_NE(test::error_of([&] { Loader(data, {.batch = 0}, 1); }).find("batch of at least 1, got 0"), std::string::npos);
+  EXPECT_NE(test::error_of([&] { Loader(data, {.batch = 2, .ranks = 3}, 1); }).find("batch of at least 3, got 2"), std::string::npos);
+  EXPECT_NE(test::error_of([&] { Loader(data, {.rank = 2, .ranks = 2}, 1); }).find("a rank in 0 .. 1, got 2"), std::string::npos);
   EXPECT_NE(test::error_of([&] { Loader(data, {.workers = -1}, 1); }).find("workers"), std::string::npos);
   EXPECT_NE(test::error_of([&] { Loader(data, {.prefetch = 0}, 1); }).find("prefetch"), std::string::npos);
   EXPECT_NE(test::error_of([&] { Loader(data, {}, 1, -1); }).find("first batch"), std::string::npos);

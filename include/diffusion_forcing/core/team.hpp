@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,8 @@ class Team {
   bool first() const { return rank() == 0; }  // the one rank that writes files and logs
   // Whether `flag` is true on any rank.
   bool any(bool flag) const;
+  // Calls `work` on this rank. Where it throws on one rank, all ranks throw, so that none waits for one that has given up.
+  void together(const std::function<void()>& work) const;
   // Throws df::Error on all ranks unless `number` is the same on all: "<what>: expected 10 as on rank 0, got 5 on rank 1".
   void check_same(const std::string& what, int64_t number) const;
 };

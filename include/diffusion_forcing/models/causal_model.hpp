@@ -24,6 +24,8 @@ struct SequenceOutput {
 // Contract (tested on every backbone): output t depends on inputs up to t only; a sequence fed whole equals the sequence fed in
 // two parts with the z returned by the first; rows of a batch do not see each other; no state between calls, so calls from
 // several threads on one model are safe. Parameter names are the authors'.
+// What follows from the weights alone may be kept until a weight's version changes: whoever writes into weights in a way that autograd does
+// not see (a replayed recording, a raw pointer) bumps their versions (TensorImpl::bump_version), as Trainer does after each step.
 class CausalModel : public torch::nn::Module {
  public:
   // One token for N independent cells: each row has its own token, level, condition and latent.

@@ -17,6 +17,8 @@ class MetricLog {
   // Appends to what is there; on resume at `first_step`, lines of later steps are dropped from metrics.jsonl.
   MetricLog(const std::filesystem::path& run, int64_t first_step);
   ~MetricLog();
+  // Whether metrics.jsonl holds the scalar `name` of this step, written by this process or an earlier one.
+  bool has(int64_t step, const std::string& name) const;
   void scalars(int64_t step, const std::map<std::string, double>& values);             // {"train/loss": 0.1}
   void image(int64_t step, const std::string& tag, const Tensor& rgb);                 // uint8 [3, H, W]
   void video(int64_t step, const std::string& tag, const Tensor& frames, double fps);  // uint8 [T, 3, H, W], as an animated GIF
