@@ -14,7 +14,7 @@ constexpr double long_seconds = 3600.0;
 }  // namespace
 
 std::optional<std::string> warmup_warning(const TrainerConfig& config) {
-  if (config.optimizer.warmup < config.steps) return std::nullopt;
+  if (config.optimizer.warmup <= config.steps) return std::nullopt;
   return fmt::format(
       "training.warmup: the learning rate rises for {} steps, but the run ends after {}: it never reaches training.learning_rate {}. A "
       "tenth of the steps is usual: training.warmup={}",

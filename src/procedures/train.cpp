@@ -19,7 +19,7 @@
 #include "procedures/initial_model.hpp"
 #include "procedures/model_weights.hpp"
 #include "procedures/run_folder.hpp"
-#include "procedures/sample_video.hpp"
+#include "procedures/training_samples.hpp"
 
 namespace df {
 
@@ -152,11 +152,11 @@ Parts make_parts(const ExperimentConfig& config) {
     parts.train = make_dataset(config.data, Split::train);
     if (config.training.trainer.validate_every > 0 || config.training.trainer.sample_every > 0)
       parts.validation = make_dataset(config.data, Split::validation);
-    const DataSpec spec = parts.train->spec();
-    if (config.planning) (*config.planning)->validate_for({spec, config.diffusion, config.sampling});
-    parts.model = initial_model(config, spec.token);
+    parts.model = initial_model(config, parts.train->spec().token);
   });
   parts.diffusion = make_diffusion(config.diffusion);
+  // Made once before the training, so that a planner that does not fit the model is told now and not after it.
+  if (config.planning) make_planner({config, parts.train->spec(), parts.diffusion, parts.model, config.name});
   parts.sampling = config.sampling;
   parts.name = config.name;
   parts.seed = config.seed;

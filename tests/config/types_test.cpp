@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
 #include "support/support.hpp"
@@ -127,6 +129,22 @@ TEST(Experiment, AnotherDataTypeKeepsTheSizesOfTheFile) {
   for (const char* line : {"type: video_folder", "height: 32", "width: 24", "frames: 8", "frame_stack: 2"})
     EXPECT_NE(dump.find(line), std::string::npos) << line << "\n" << dump;
   EXPECT_EQ(parse_experiment(file, "a.yaml", {"data.type=sine"}, types()).data.get<own::SineConfig>().tokens, 8);  // has no such keys
+}
+
+// A schedule file is looked for beside the experiment first; one from the command line in the working directory alone.
+TEST(Experiment, AScheduleFileIsFoundBesideTheExperimentOrInTheWorkingDirectory) {
+  namespace fs = std::filesystem;
+  const test::TemporaryFolder folder;
+  const fs::path there = folder.path() / "there", here = folder.path() / "here", before = fs::current_path();
+  write_atomically(there / "a.yaml", "sampling: {schedule: mine.csv}\n");
+  write_atomically(here / "mine.csv", "1\n0\n");
+  fs::current_path(here);
+  EXPECT_EQ(load_experiment(there / "a.yaml").sampling.schedule, "mine.csv");  // as it stands: in the working directory
+  write_atomically(there / "mine.csv", "1\n0\n");
+  EXPECT_EQ(load_experiment(there / "a.yaml").sampling.schedule, (there / "mine.csv").string());
+  EXPECT_EQ(load_experiment(there / "a.yaml", {"sampling.schedule=mine.csv"}).sampling.schedule, "mine.csv");
+  EXPECT_EQ(load_experiment(there / "a.yaml", {"sampling.schedule=pyramid"}).sampling.schedule, "pyramid");
+  fs::current_path(before);
 }
 
 }  // namespace

@@ -125,6 +125,21 @@ TEST(Planning, ErrorsListWhatIsKnown) {
   EXPECT_EQ(error_of_yaml("planning: 3\n"), "a.yaml:1: planning: expected a section, got '3'");
 }
 
+TEST(Planning, WhatDoesNotFitIsToldBeforeTheTraining) {
+  const test::TemporaryFolder folder;
+  const auto error_with = [&](const std::string& override_text) {
+    const auto config =
+        shipped("maze2d_umaze.yaml", {"data.rows=8000", "data.held_out=0.2", "data.cache=" + folder.path().string(), "model.width=4",
+                                      "model.latent=8", "planning.type=diffusion_forcing", "planning.guidance.scale=0", override_text});
+    return error_of([&] { train(config, {.out = folder.path() / "run", .device = "cpu"}); });
+  };
+  EXPECT_EQ(error_with("planning.open_loop=0"), "planning.open_loop: expected at least 1, got 0");
+  EXPECT_EQ(error_with("planning.horizon=15"), "planning.horizon: expected 0 or a multiple of data.frame_stack 10, got 15");
+  EXPECT_EQ(error_with("planning.reward.learned=1"),
+            "planning.reward.learned: expected 0 for a model without predicted rewards (data.reward: false), got 1");
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "run"));
+}
+
 TEST(Planning, ModelsGetTheirDatasUsualPlannerOrTheirOwn) {
   const test::TemporaryFolder folder;
   const auto trained_of = [&](const std::string& name, std::vector<std::string> more) {

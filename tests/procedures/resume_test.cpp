@@ -156,7 +156,7 @@ TEST(Forecast, AWarmUpThatNeverEndsIsTold) {
   EXPECT_EQ(warmup_warning(config),
             "training.warmup: the learning rate rises for 150 steps, but the run ends after 100: it never reaches training.learning_rate "
             "0.0002. A tenth of the steps is usual: training.warmup=10");
-  config.optimizer.warmup = 99;
+  config.optimizer.warmup = 100;
   EXPECT_FALSE(warmup_warning(config).has_value());
 }
 

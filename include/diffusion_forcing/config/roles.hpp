@@ -6,7 +6,6 @@
 //   model      std::shared_ptr<CausalModel> make(const C&, const TokenSpec&, at::Generator);
 //   planner    std::unique_ptr<Policy> make(const C&, const PlannerModel&, PlanObserver);
 //
-//              void validate(const C&, const ExperimentFacts&);                optional: what can be wrong before anything is trained
 //
 // and, optional for all, `void validate(const C&)`, which throws df::Error naming a key whose value is out of range.
 #pragma once
@@ -30,17 +29,8 @@
 namespace df {
 
 class CausalModel;
-struct DiffusionConfig;
 struct PlannerModel;
-struct RolloutConfig;
 using PlanObserver = std::function<void(int64_t row, const Tensor& frames)>;
-
-// What is known of an experiment before its training: a planner that does not fit is told then, not after it.
-struct ExperimentFacts {
-  const DataSpec& spec;
-  const DiffusionConfig& diffusion;
-  const RolloutConfig& sampling;
-};
 
 namespace detail {
 template <class C>
@@ -79,7 +69,6 @@ class PlannerRole {
   class For;
   virtual ~PlannerRole() = default;
   virtual void validate_config() const = 0;
-  virtual void validate_for(const ExperimentFacts& facts) const = 0;
   virtual std::unique_ptr<Policy> policy(const PlannerModel& trained, PlanObserver observer) const = 0;
 };
 
@@ -110,9 +99,6 @@ class PlannerRole::For final : public PlannerRole {
  public:
   C config;
   void validate_config() const override { detail::validate_if_it_can(config); }
-  void validate_for(const ExperimentFacts& facts) const override {
-    if constexpr (requires { validate(config, facts); }) validate(config, facts);
-  }
   std::unique_ptr<Policy> policy(const PlannerModel& trained, PlanObserver observer) const override {
     return make(config, trained, std::move(observer));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "procedures/sample_video.hpp"
+#include "procedures/training_samples.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
