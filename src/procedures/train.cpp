@@ -13,6 +13,7 @@
 #include "diffusion_forcing/data/loader.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
+#include "diffusion_forcing/procedures/token_video.hpp"
 #include "diffusion_forcing/training/metric_log.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 #include "procedures/forecast.hpp"
@@ -45,10 +46,10 @@ void place_parts(Parts& parts, const TrainingConfig& training, const Accelerator
   parts.diffusion = parts.diffusion.to(place.device());
 }
 
-Loader make_loader(const Parts& parts, const TrainingConfig& training, const Accelerator& place, int64_t first_batch) {
+Loader make_loader(const Parts& parts, const TrainingConfig& training, const Accelerator& place, int64_t first_batch, const Team& team) {
   const auto& trainer = training.trainer;
   const int64_t prefetch = std::max<int64_t>(4, trainer.loader_workers + 2);  // a batch for each worker, and some made
-  const LoaderConfig loader{trainer.batch, trainer.loader_workers, prefetch, place.device().is_cuda()};
+  const LoaderConfig loader{trainer.batch, trainer.loader_workers, prefetch, place.device().is_cuda(), team.rank(), team.size()};
   return Loader(parts.train, loader, derive_seed(parts.seed, Stream::order), first_batch);
 }
 
@@ -63,6 +64,7 @@ void log_start(const Parts& parts, const TrainingConfig& training, const Acceler
   spdlog::info("{:.2f} M parameters, {} tokens of {} a sequence, {} sequences a step, on {}",
                static_cast<double>(parts.model->parameter_count()) / 1e6, spec.tokens, to_string(spec.token.token_shape),
                training.trainer.batch, place.description());
+  if (parts.validation) spdlog::info("held out: {}", parts.validation->describe());
   if (first_step > 0) spdlog::info("going on from step {}", first_step);
   if (const auto warning = warmup_warning(training.trainer)) spdlog::warn("{}", *warning);
 }
@@ -87,6 +89,8 @@ TrainerHooks make_hooks(const Parts& parts, const TrainingConfig& training, cons
                  values.at("val/x0_error/0.50"));
   };
   hooks.on_sample = [&parts, &log, run](int64_t step) { write_samples(parts, run, step, log); };
+  hooks.validated = [&log](int64_t step) { return log.has(step, "val/loss"); };
+  hooks.sampled = [&parts, run](int64_t step) { return !is_video(parts.train->spec()) || fs::exists(samples_of(run, step)); };
   return hooks;
 }
 
@@ -98,10 +102,18 @@ fs::path train_in(const OpenedRun& run, const RunDescription& description, Parts
   const NamedTensors weights = named_tensors(*parts.model);
   if (!options.init.empty() && !run.checkpoint) load_model_weights(options.init, weights, false);
   const int64_t first_step = run.checkpoint ? inspect_checkpoint(*run.checkpoint).step : 0;
-  Loader loader = make_loader(parts, training, place, first_step);
-  Trainer trainer(training.trainer, weights, diffusion_objective(parts, training), loader, parts.seed, place.device());
+  const Team& team = *options.team;
+  Loader loader = make_loader(parts, training, place, first_step, team);
+  Trainer trainer(training.trainer, weights, diffusion_objective(parts, training), loader, parts.seed, place.device(), options.team);
   if (run.checkpoint) trainer.load(*run.checkpoint);
-  write_run_folder(run, description, parts.train->spec(), place.description(), first_step, own);
+  team.barrier();  // all have looked at the folder before one writes
+  team.together([&] {
+    if (team.first()) write_run_folder(run, description, parts.train->spec(), place.description(), first_step, own);
+  });
+  if (!team.first()) {
+    trainer.run(run.folder, {}, options.stop);
+    return run.folder;
+  }
   log_start(parts, training, place, run.folder, first_step);
   MetricLog log(run.folder, first_step);
   if (!run.checkpoint) log.text(0, "config", "```yaml\n" + description.yaml + "```");
@@ -166,7 +178,7 @@ Parts make_parts(const ExperimentConfig& config) {
 DryRun dry_run(Parts& parts, const TrainingConfig& training, const std::string& device) {
   const Accelerator& place = accelerator(device);
   place_parts(parts, training, place);
-  Loader loader = make_loader(parts, training, place, 0);
+  Loader loader = make_loader(parts, training, place, 0, *alone());
   Trainer trainer(training.trainer, named_tensors(*parts.model), diffusion_objective(parts, training), loader, parts.seed, place.device());
   DryRun result;
   result.data = parts.train->describe();

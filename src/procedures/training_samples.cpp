@@ -22,6 +22,10 @@ constexpr double sample_fps = 10.0;
 
 }  // namespace
 
+std::filesystem::path samples_of(const std::filesystem::path& run, int64_t step) {
+  return run / "samples" / fmt::format("step_{}.mp4", step);
+}
+
 void write_samples(const Parts& parts, const std::filesystem::path& run, int64_t step, MetricLog& log) {
   const DataSpec spec = parts.train->spec();
   if (!is_video(spec)) return;
@@ -39,7 +43,7 @@ void write_samples(const Parts& parts, const std::filesystem::path& run, int64_t
   input.z = parts.model->initial_latent(sample_sequences, batch.init);
   input.c = batch.c;
   input.seed = derive_seed(parts.seed, Stream::sampling);
-  const auto path = run / "samples" / fmt::format("step_{}.mp4", step);
+  const auto path = samples_of(run, step);
   std::vector<Tensor> pictures;
   TokenVideo video(path, spec, {sample_fps});
   rollout(*parts.model, parts.diffusion, parts.sampling, input, [&](int64_t, const Tensor& x) {

@@ -11,8 +11,11 @@ namespace df {
 
 class MetricLog;
 
+// <run>/samples/step_<n>.mp4
+std::filesystem::path samples_of(const std::filesystem::path& run, int64_t step);
+
 // Rolls out a few sequences by parts.sampling, twice as long as in training (as long, where the data must say the conditions), into
-// <run>/samples/step_<n>.mp4 and the log. Does nothing where tokens are not RGB pictures.
+// samples_of() and the log. Does nothing where tokens are not RGB pictures.
 void write_samples(const Parts& parts, const std::filesystem::path& run, int64_t step, MetricLog& log);
 
 }  // namespace df

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "diffusion_forcing/config/training_config.hpp"
+#include "diffusion_forcing/core/team.hpp"
 #include "diffusion_forcing/data/dataset.hpp"
 #include "diffusion_forcing/diffusion/diffusion.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
@@ -37,6 +38,8 @@ struct TrainOptions {
   std::filesystem::path init;  // weights alone to start from; empty: none
   std::string device = "auto";
   std::function<bool()> stop = {};  // asked after each step; true: save a checkpoint and return
+  // Processes that train together: all make the same calls, each reads its share of every batch, and rank 0 alone writes the run folder.
+  std::shared_ptr<const Team> team = alone();
 };
 
 // The diffusion forcing loss of the parts, with its draws of noise levels and noise: what a Trainer needs besides a Loader.
