@@ -8,31 +8,23 @@ namespace df {
 namespace {
 
 // at::set_num_threads() sets two numbers: that of the calling thread, and that which other threads of the process take with their first
-// operator. These two read and set the latter alone, on a thread that nobody else uses.
-int threads_of_process() {
-  int threads = 0;
-  std::thread([&] { threads = at::get_num_threads(); }).join();
-  return threads;
-}
-void set_threads_of_process(int threads) {
-  std::thread([=] { at::set_num_threads(threads); }).join();
-}
-
-// The calling thread runs its operators on `threads` threads from now on.
-void set_threads_of_caller(int threads, int process) {
+// operator. This sets the former alone, but for the moment that it takes.
+void set_threads_of_caller(int threads) {
+  static std::mutex one_at_a_time;  // so that no other pool takes the number of that moment for the process's own
+  const std::lock_guard lock(one_at_a_time);
+  int process = 0;
+  std::thread([&] { process = at::get_num_threads(); }).join();
   at::get_num_threads();  // a thread's first operator sets its number; after this one it stays as it is set
   at::set_num_threads(threads);
-  set_threads_of_process(process);
+  std::thread([=] { at::set_num_threads(process); }).join();
 }
 
 }  // namespace
 
-WorkerPool::WorkerPool(int64_t workers, Work kind) : failures_(static_cast<size_t>(workers)) {
+WorkerPool::WorkerPool(int64_t workers, Work kind)
+    : caller_threads_(kind == Work::operators ? at::get_num_threads() : 0), failures_(static_cast<size_t>(workers)) {
   // The calling thread too: its OpenMP team would spin on the workers' cores between its operators.
-  if (kind == Work::operators) {
-    threads_before_ = {at::get_num_threads(), threads_of_process()};
-    set_threads_of_caller(1, threads_before_->process);
-  }
+  if (caller_threads_ > 0) set_threads_of_caller(1);
   for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this, i] { loop(i); });
 }
 
@@ -43,7 +35,7 @@ WorkerPool::~WorkerPool() {
   }
   start_.notify_all();
   for (auto& thread : threads_) thread.join();
-  if (threads_before_) set_threads_of_caller(threads_before_->caller, threads_before_->process);
+  if (caller_threads_ > 0) set_threads_of_caller(caller_threads_);
 }
 
 void WorkerPool::run(const std::function<void(int64_t)>& work) {
@@ -62,7 +54,7 @@ void WorkerPool::run(const std::function<void(int64_t)>& work) {
 }
 
 void WorkerPool::loop(int64_t worker) {
-  if (threads_before_) set_threads_of_caller(1, threads_before_->process);
+  if (caller_threads_ > 0) set_threads_of_caller(1);
   uint64_t seen = 0;
   std::unique_lock lock(mutex_);
   while (true) {

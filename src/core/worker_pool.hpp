@@ -7,7 +7,6 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <vector>
 
@@ -31,11 +30,7 @@ class WorkerPool {
  private:
   void loop(int64_t worker);
 
-  // Numbers of intra-op threads to go back to; absent where the work is no operators.
-  struct Threads {
-    int caller, process;
-  };
-  std::optional<Threads> threads_before_;
+  int caller_threads_;  // to go back to; 0: as it was
   std::mutex mutex_;
   std::condition_variable start_, done_;
   const std::function<void(int64_t)>* work_ = nullptr;
