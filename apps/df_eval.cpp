@@ -16,6 +16,7 @@
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
+#include "diffusion_forcing/sampling/plan_picture.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 #include "eval_maze2d.hpp"
 
@@ -29,13 +30,13 @@ Examples:
   df-eval --checkpoint runs/video --out eval/video
   df-eval --checkpoint runs/independent runs/shared runs/clean_history --frames 1000 --sequences 8 --out eval/compare
   df-eval --checkpoint runs/video --schedule pyramid --steps 25 --slope 2 --frames 400 --out eval/pyramid
-  df-eval --checkpoint runs/video --no-pictures --out eval/there      on a machine without OpenCV; then here:
+  df-eval --checkpoint runs/video --no-pictures --out eval/there      on a machine without OpenCV: no frames; more plots here:
   df-eval --report eval/there/report.json --out eval/page
   df-eval --task maze2d-large-v1 --multi --policy replanning,near_optimal,random --out eval/controllers
   df-eval --task maze2d-umaze-v1 --checkpoint runs/maze2d_umaze --out eval/umaze
 
-For videos the folder gets index.html, a page of all that follows: table.txt (also printed), report.json, curves.csv, curves.png, sheet.png (frames of each
-run) and side_by_side.mp4 (truth on the left, then the runs in order).
+For videos the folder gets index.html, a page with plots, a table, the video and what each number means. The same stands in files: table.txt (also
+printed), report.json, curves.csv, curves.png, sheet.png (frames of each run) and side_by_side.mp4 (truth on the left, then the runs in order).
 The column `real` is other true clips: what a perfect model would get. docs/reference/metrics.md explains each number.
 For a task it gets table.txt (also printed), episodes.csv, report.json, mazes.png (the first eight episodes of each column: what was driven, from blue to
 red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/guide/planning.md explains the files.)";
@@ -202,6 +203,13 @@ int play(const Arguments& arguments) {
   });
 }
 
+// The page, which is also what the program says it made.
+void write_page(const Arguments& arguments, const std::vector<df::RunReport>& reports, const df::PageParts& parts) {
+  const auto page = arguments.out / "index.html";
+  df::write_atomically(page, df::report_page(reports, arguments.title, arguments.command, parts));
+  fmt::print("{}\n{}\n", df::report_table(reports), page.string());
+}
+
 int evaluate(const Arguments& arguments) {
   if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
   const at::NoGradGuard no_grad;
@@ -217,6 +225,7 @@ int evaluate(const Arguments& arguments) {
   }
   fs::create_directories(arguments.out);
   const auto reference = df::reference_frames(*data, evaluation);
+  std::vector<std::pair<std::string, df::drawing::Scene>> plans;
   FrameFiles files;
   files.push_back(std::make_unique<FrameFile>(arguments.out / ".truth.raw"));
   std::vector<df::RunReport> reports{df::evaluate_truth(*data, reference, evaluation, [&](int64_t sequence, const Tensor& frames) {
@@ -226,15 +235,11 @@ int evaluate(const Arguments& arguments) {
     const auto name = name_of(arguments.checkpoints[i], reports);
     files.push_back(std::make_unique<FrameFile>(arguments.out / fmt::format(".run_{}.raw", files.size())));
     reports.push_back(evaluate_one(arguments, models[i], reference, name, *files.back()));
+    plans.emplace_back(name, df::draw_plan(sampling_of(arguments, models[i]), models[i].config.diffusion.levels, models[i].spec.tokens));
   }
   df::write_report(arguments.out, reports, arguments.pictures);
-  if (!arguments.pictures) {
-    fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "report.json").string());
-    return df::app::success;
-  }
-  write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps.value_or(10.0), arguments.scale);
-  df::write_atomically(arguments.out / "index.html", df::report_page(reports, arguments.title, arguments.command));
-  fmt::print("{}\n{}\n", df::report_table(reports), (arguments.out / "index.html").string());
+  if (arguments.pictures) write_pictures(arguments.out, files, reports, evaluation.frames, arguments.fps.value_or(10.0), arguments.scale);
+  write_page(arguments, reports, {.frames = arguments.pictures, .curves = arguments.pictures, .plans = plans});
   return df::app::success;
 }
 
@@ -249,7 +254,7 @@ int put_together(const Arguments& arguments) {
     }
   fs::create_directories(arguments.out);
   df::write_report(arguments.out, all, arguments.pictures);
-  fmt::print("{}\n{}\n", df::report_table(all), (arguments.out / "table.txt").string());
+  write_page(arguments, all, {.frames = false, .curves = arguments.pictures, .plans = {}});
   return df::app::success;
 }
 
@@ -270,7 +275,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--fps", arguments.fps, "frames a second of the video [10]; with --task: [25], real time");
   app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
-  app.add_flag("!--no-pictures", arguments.pictures, "tables alone, where OpenCV is not installed");
+  app.add_flag("!--no-pictures", arguments.pictures, "tables and plots alone, where OpenCV is not installed");
   app.add_flag("--multi", arguments.maze.episodes.multi, "a random goal each episode, not the task's own")->group(of_tasks);
   app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
   app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")

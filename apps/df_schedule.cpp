@@ -4,16 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <filesystem>
 
 #include "app.hpp"
 #include "diffusion_forcing/core/enum_names.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/npy.hpp"
-#include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/drawing/scene.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
+#include "diffusion_forcing/sampling/plan_picture.hpp"
 #include "diffusion_forcing/sampling/scheduling_matrix.hpp"
 
 namespace {
@@ -23,7 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* examples = R"(
 Examples:
   df-schedule --schedule pyramid --tokens 10 --steps 8 --levels 1000
-  df-schedule --schedule trapezoid --tokens 16 --steps 20 --slope 2 --out trapezoid.png
+  df-schedule --schedule trapezoid --tokens 16 --steps 20 --slope 2 --out trapezoid.svg       a picture for a browser
   df-schedule --file my_matrix.csv --levels 1000                     check a matrix of your own
   df-schedule --schedule pyramid --out pyramid.csv                   a file to edit
 
@@ -80,30 +79,9 @@ void print_cost(const df::Plan& plan) {
              static_cast<double>(naive) / static_cast<double>(std::max<int64_t>(steps, 1)));
 }
 
-// Clean is dark blue, pure noise is yellow.
-std::array<uint8_t, 3> colour(double share) {
-  static constexpr double stops[5][3] = {{28, 31, 84}, {36, 96, 140}, {47, 158, 138}, {140, 200, 92}, {250, 226, 80}};
-  const double at = std::clamp(share, 0.0, 1.0) * 4.0;
-  const auto i = std::min(static_cast<int>(at), 3);
-  std::array<uint8_t, 3> rgb{};
-  for (size_t c = 0; c < 3; ++c) rgb[c] = static_cast<uint8_t>(std::lround(stops[i][c] + (at - i) * (stops[i + 1][c] - stops[i][c])));
-  return rgb;
-}
-
-at::Tensor picture(const df::SchedulingMatrix& matrix, int64_t levels) {
-  at::Tensor rgb = at::empty({3, matrix.rows, matrix.tokens}, at::kByte);
-  auto pixel = rgb.accessor<uint8_t, 3>();
-  for (int64_t m = 0; m < matrix.rows; ++m)
-    for (int64_t t = 0; t < matrix.tokens; ++t) {
-      const auto value = colour(static_cast<double>(matrix.at(m, t)) / static_cast<double>(levels));
-      for (int64_t c = 0; c < 3; ++c) pixel[c][m][t] = value[static_cast<size_t>(c)];
-    }
-  return df::enlarge(rgb, std::max<int64_t>(1, 768 / std::max(matrix.rows, matrix.tokens)));
-}
-
-void write(const df::SchedulingMatrix& matrix, int64_t levels, const fs::path& out) {
-  if (out.extension() == ".png") {
-    df::write_png(out, picture(matrix, levels));
+void write(const df::SchedulingMatrix& matrix, const df::Plan& plan, int64_t levels, const fs::path& out) {
+  if (out.extension() == ".png" || out.extension() == ".svg") {
+    df::drawing::write_picture(out, df::draw_plan(matrix, plan, levels));
   } else if (out.extension() == ".npy") {
     df::write_npy(out, at::tensor(matrix.level, at::kInt).reshape({matrix.rows, matrix.tokens}));
   } else if (out.extension() == ".csv") {
@@ -112,7 +90,7 @@ void write(const df::SchedulingMatrix& matrix, int64_t levels, const fs::path& o
       for (int64_t t = 0; t < matrix.tokens; ++t) text += std::to_string(matrix.at(m, t)) + (t + 1 < matrix.tokens ? "," : "\n");
     df::write_atomically(out, text);
   } else {
-    throw df::ConfigError(out.string() + ": unknown ending; expected one of: .png, .csv, .npy");
+    throw df::ConfigError(out.string() + ": unknown ending; expected one of: .svg, .png, .csv, .npy");
   }
   fmt::print("\nwritten to {}\n", out.string());
 }
@@ -123,8 +101,9 @@ int show(const Arguments& arguments) {
   policy.finished = df::enum_value<df::Finished>(arguments.finished, "--finished");
   const auto matrix = matrix_of(arguments);
   print_matrix(matrix);
-  print_cost(df::compile(matrix, policy));
-  if (!arguments.out.empty()) write(matrix, arguments.levels, arguments.out);
+  const auto plan = df::compile(matrix, policy);
+  print_cost(plan);
+  if (!arguments.out.empty()) write(matrix, plan, arguments.levels, arguments.out);
   return df::app::success;
 }
 
@@ -146,6 +125,7 @@ int main(int argc, char** argv) {
       ->type_name("KIND")
       ->capture_default_str();
   app.add_option("--file", arguments.file, "a matrix of your own, CSV or npy, in place of --schedule")->type_name("FILE");
-  app.add_option("--out", arguments.out, "write the matrix: .png draws it, .csv and .npy keep its numbers")->type_name("FILE");
+  app.add_option("--out", arguments.out, "write the matrix: .svg and .png draw it and its plan, .csv and .npy keep its numbers")
+      ->type_name("FILE");
   return df::app::run(app, argc, argv, [&] { return show(arguments); });
 }

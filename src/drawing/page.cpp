@@ -54,6 +54,7 @@ footer{margin-top:2.5rem;color:var(--quiet);font-size:.85rem}
 #tip{position:fixed;z-index:1;pointer-events:none;white-space:pre;background:var(--text);color:var(--paper);padding:.3rem .5rem;
 border-radius:4px;font-size:.8rem;line-height:1.35}
 @media(min-width:60rem){td small{display:inline}}
+@media(max-width:40rem){.wide img{max-width:none}}
 )";
 
 // Tags are closed as XML wants it, so that programs can read the page.
@@ -108,7 +109,7 @@ void Page::media(const Media& media) {
                   file, words)
             : fmt::format("<a href=\"{0}\"><img src=\"{0}\" alt=\"{1}\" loading=\"lazy\"/></a>", file, words);
   const std::string link = video ? fmt::format(" <a href=\"{0}\">{0}</a>", file) : "";
-  body_ += fmt::format("<figure>{}<figcaption>{}{}</figcaption></figure>\n", shown, escaped(media.caption), link);
+  body_ += fmt::format("<figure><div class=\"wide\">{}</div><figcaption>{}{}</figcaption></figure>\n", shown, escaped(media.caption), link);
 }
 
 void Page::files(const std::string& words, const std::vector<std::string>& names) {
@@ -124,7 +125,8 @@ void Page::explanations(const std::vector<Explanation>& all) {
   body_ += "</dl>\n";
 }
 
-void Page::facts(const std::vector<std::pair<std::string, std::string>>& all) {
+void Page::facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& all) {
+  if (!heading.empty()) body_ += fmt::format("<h3>{}</h3>\n", escaped(heading));
   body_ += "<ul>\n";
   for (const auto& [name, value] : all) body_ += fmt::format("<li>{}: {}</li>\n", escaped(name), escaped(value));
   body_ += "</ul>\n";

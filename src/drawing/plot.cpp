@@ -62,7 +62,7 @@ class Drawer {
       for (size_t i = 0; i < plot_.series.size(); ++i) line(plot_.series[i], styles_[i]);
       hovers();
     } else {
-      scene_.add(Words{"nothing to show yet",
+      scene_.add(Words{"no value yet",
                        {0.5 * (frame_.left + frame_.right), 0.5 * (frame_.top + frame_.bottom)},
                        words_size,
                        Anchor::middle,
@@ -132,23 +132,28 @@ class Drawer {
     y += line_height;
   }
 
-  // The ranges of both axes. Values decide; a wide interval may go beyond them by half of their range at most. False: nothing to show.
+  // The ranges of both axes. Values decide, with room for half of their range or for a usual interval; wider ones are cut. False: nothing
+  // to show.
   bool fit() {
     Range x, y, wide;
+    std::vector<double> reach;  // of intervals beyond their values
     for (const Series& series : plot_.series)
       for (size_t i = 0; i < series.x.size(); ++i) {
         if (!std::isfinite(series.x[i]) || !std::isfinite(series.y[i])) continue;
         x.cover(series.x[i]);
         y.cover(series.y[i]);
-        if (series.low.empty()) continue;
+        if (series.low.empty() || !std::isfinite(series.low[i]) || !std::isfinite(series.high[i])) continue;
         wide.cover(series.low[i]);
         wide.cover(series.high[i]);
+        reach.push_back(std::max(series.y[i] - series.low[i], series.high[i] - series.y[i]));
       }
+    std::sort(reach.begin(), reach.end());
     const bool known = !x.empty();
     if (!known) x = y = {0.0, 1.0};
     if (plot_.y.better == Better::one) y.cover(1.0);
     const bool logarithmic = plot_.y.logarithmic && y.low > 0.0;
-    const double room = std::max(0.5 * (y.high - y.low), std::max(1e-3 * std::abs(y.high), 1e-9));
+    const double usual = reach.empty() ? 0.0 : 1.1 * reach[reach.size() / 2];
+    const double room = std::max({0.5 * (y.high - y.low), usual, 1e-3 * std::abs(y.high), 1e-9});
     const double least = wide.empty() ? y.low : std::min(y.low, wide.low), most = wide.empty() ? y.high : std::max(y.high, wide.high);
     if (logarithmic) {
       const double factor = std::max(1.02, std::pow(y.high / y.low, 0.05));

@@ -56,7 +56,10 @@ std::string tick_words(double value, double largest) {
   const double size = std::max(std::abs(value), std::abs(largest));
   for (const auto& [unit, suffix] : {std::pair{1e9, "G"}, std::pair{1e6, "M"}, std::pair{1e4, "k"}})
     if (size >= unit) return fmt::format("{:.6g}{}", value / (unit == 1e4 ? 1e3 : unit), suffix);
-  if (size < 1e-3) return fmt::format("{:.3g}", value);
+  if (size < 1e-3) {
+    const double power = std::floor(std::log10(std::abs(value)) + 1e-9);
+    return fmt::format("{:.3g}e{:.0f}", value / std::pow(10.0, power), power);
+  }
   return fmt::format("{:.6g}", value);
 }
 

@@ -28,7 +28,7 @@ class Scale {
   bool logarithmic_;
 };
 
-// "0.25", "20k", "3e-05". `largest` of the axis chooses the unit for all of its ticks.
+// "0.25", "20k", "3e-5". `largest` of the axis chooses the unit for all of its ticks.
 std::string tick_words(double value, double largest);
 // "0.2513": four digits, for hovers.
 std::string value_words(double value);

@@ -34,6 +34,11 @@ Paint level_paint(double share) {
   return drawing::fixed_paint(rgb);
 }
 
+Paint pale(Paint paint) {
+  for (auto& channel : paint.rgb) channel = static_cast<uint8_t>(channel * 2 / 5 + 200 * 3 / 5);
+  return paint;
+}
+
 // What is read on a cell of this level.
 Paint contrast(double share) { return share < 0.55 ? drawing::fixed_paint({255, 255, 255}) : drawing::fixed_paint({20, 24, 40}); }
 
@@ -57,10 +62,10 @@ class PlanDrawer {
     const auto rows = static_cast<double>(matrix.rows), tokens = static_cast<double>(matrix.tokens);
     cell_width_ = std::clamp(620.0 / tokens, 1.0, 34.0);
     cell_height_ = std::clamp(700.0 / rows, 1.0, 22.0);
-    left_ = 16.0 + std::max(drawing::words_width(std::to_string(matrix.rows - 1), tick_size), 30.0);
+    left_ = 14.0 + std::max(drawing::words_width(std::to_string(matrix.rows - 1), tick_size), drawing::words_width("row m", words_size));
     right_ = left_ + tokens * cell_width_;
     bottom_ = top_ + rows * cell_height_;
-    scene_.width = std::max(right_ + 90.0, 380.0);
+    scene_.width = std::max(right_ + 50.0 + drawing::words_width(std::to_string(levels) + " noise", 1.1 * tick_size), 380.0);
     scene_.height = bottom_ + 62.0;
   }
 
@@ -91,41 +96,59 @@ class PlanDrawer {
   double y(int64_t m) const { return top_ + static_cast<double>(m) * cell_height_; }
   double share(int64_t level) const { return static_cast<double>(level) / static_cast<double>(levels_); }
 
-  // Neighbours of one level in a row are one box.
-  void levels() {
+  // From column `first` to before `end` of row m; a little larger, so that no seam is seen between neighbours: later boxes cover it.
+  drawing::Area span(int64_t m, int64_t first, int64_t end, Paint paint) const {
+    constexpr double over = 1.5;
+    return drawing::box(x(first), y(m), x(end) - x(first) + (end < matrix_.tokens ? over : 0.0),
+                        cell_height_ + (m + 1 < matrix_.rows ? over : 0.0), paint);
+  }
+  // Calls use(m, first, end) for each run of neighbours in a row that are alike.
+  template <class Alike, class Use>
+  void runs(Alike alike, Use use) const {
     for (int64_t m = 0; m < matrix_.rows; ++m)
-      for (int64_t t = 0; t < matrix_.tokens;) {
-        int64_t end = t + 1;
-        while (end < matrix_.tokens && matrix_.at(m, end) == matrix_.at(m, t)) ++end;
-        const std::string tokens = end == t + 1 ? fmt::format("token {}", t) : fmt::format("tokens {} to {}", t, end - 1);
-        scene_.add(drawing::box(x(t), y(m), x(end) - x(t), cell_height_, level_paint(share(matrix_.at(m, t)))),
-                   plan_cells_are_few() ? fmt::format("row {}, {}: level {}", m, tokens, matrix_.at(m, t)) : "");
-        t = end;
+      for (int64_t t = 0, end = 1; t < matrix_.tokens; t = end) {
+        for (end = t + 1; end < matrix_.tokens && alike(m, t) == alike(m, end);) ++end;
+        use(m, t, end);
       }
   }
-  bool plan_cells_are_few() const { return static_cast<size_t>(plan_.cells()) <= most_hovers; }
+
+  void levels() {
+    std::vector<bool> runs_here(matrix_.level.size(), mark() != Marks::pale);
+    for (const PlanStep& step : plan_.steps)
+      for (const Cell& cell : step) runs_here[static_cast<size_t>(cell.row * matrix_.tokens + cell.token)] = true;
+    const auto look = [&](int64_t m, int64_t t) {
+      return std::pair(matrix_.at(m, t), static_cast<bool>(runs_here[static_cast<size_t>(m * matrix_.tokens + t)]));
+    };
+    runs(look, [&](int64_t m, int64_t t, int64_t end) {
+      const auto [level, strong] = look(m, t);
+      const std::string tokens = end == t + 1 ? fmt::format("token {}", t) : fmt::format("tokens {} to {}", t, end - 1);
+      const Paint paint = level_paint(share(level));
+      scene_.add(span(m, t, end, strong ? paint : pale(paint)), few_cells() ? fmt::format("row {}, {}: level {}", m, tokens, level) : "");
+    });
+  }
+  bool few_cells() const { return static_cast<size_t>(plan_.cells()) <= most_hovers; }
+
+  // How a cell that runs is told from one that does not: as much as there is room for.
+  enum class Marks { numbers, dots, pale };
+  double room() const {
+    return std::min(cell_height_ - 4.0, (cell_width_ - 4.0) / (0.6 * static_cast<double>(std::to_string(plan_.steps.size()).size())));
+  }
+  Marks mark() const { return room() >= 8.0 ? Marks::numbers : std::min(cell_width_, cell_height_) >= 4.0 ? Marks::dots : Marks::pale; }
 
   // The cells of each batched step: a number where there is room, else a dot.
   void running() {
-    const double room = std::min(cell_height_ - 4.0, (cell_width_ - 4.0) / (0.6 * static_cast<double>(digits(plan_.steps.size()))));
     for (size_t s = 0; s < plan_.steps.size(); ++s)
       for (const Cell& cell : plan_.steps[s]) {
-        const double left = x(cell.token), top = y(cell.row), middle = left + 0.5 * cell_width_;
-        const Paint mark = contrast(share(matrix_.at(cell.row, cell.token)));
+        const double left = x(cell.token), top = y(cell.row), middle = left + 0.5 * cell_width_, size = std::min(room(), 11.0);
+        const Paint ink = contrast(share(matrix_.at(cell.row, cell.token)));
         const auto together = static_cast<int64_t>(s) + 1;
-        if (room >= 8.0)
-          scene_.add(Words{std::to_string(s + 1),
-                           {middle, top + 0.5 * cell_height_ + 0.36 * std::min(room, 11.0)},
-                           std::min(room, 11.0),
-                           Anchor::middle,
-                           false,
-                           mark,
-                           ""},
+        if (mark() == Marks::numbers)
+          scene_.add(Words{std::to_string(s + 1), {middle, top + 0.5 * cell_height_ + 0.36 * size}, size, Anchor::middle, false, ink, ""},
                      "", together);
-        else if (std::min(cell_width_, cell_height_) >= 3.0)
-          scene_.add(Line{{{middle, top + 0.5 * cell_height_}}, mark, std::clamp(0.35 * std::min(cell_width_, cell_height_), 1.0, 4.0)}, "",
+        else if (mark() == Marks::dots)
+          scene_.add(Line{{{middle, top + 0.5 * cell_height_}}, ink, std::clamp(0.35 * std::min(cell_width_, cell_height_), 1.0, 4.0)}, "",
                      together);
-        if (!plan_cells_are_few()) continue;
+        if (!few_cells()) continue;
         std::string words = fmt::format("row {}, token {}: {}, level {}", cell.row, cell.token, kind_words(cell.kind), cell.from);
         if (moves(cell.kind)) words += fmt::format(" to {}", cell.to);
         if (cell.shown != cell.from) words += fmt::format(", shown at {}", cell.shown);
@@ -134,8 +157,6 @@ class PlanDrawer {
         scene_.add(drawing::box(left, top, cell_width_, cell_height_, {}), words, together);
       }
   }
-  static size_t digits(size_t number) { return std::to_string(number).size(); }
-
   // Every first, second, fifth, tenth, ... number, with at least `room` pixels each.
   static int64_t every(double cell, double room) {
     for (int64_t power = 1;; power *= 10)
@@ -151,7 +172,9 @@ class PlanDrawer {
       scene_.add(Words{std::to_string(m), {left_ - 6.0, y(m) + 0.5 * cell_height_ + 4.0}, tick_size, Anchor::end, false, quiet, ""});
     scene_.add(Words{"token t", {0.5 * (left_ + right_), bottom_ + 32.0}, words_size, Anchor::middle, false, quiet, ""});
     scene_.add(Words{"row m", {left_ - 6.0, top_ - 8.0}, words_size, Anchor::end, false, quiet, ""});
-    scene_.add(Words{plan_.steps.empty() ? "no cell runs" : "marked cells run; their number is the batched step",
+    constexpr const char* notes[] = {"cells with a number run, in the batched step of that number", "cells with a dot run",
+                                     "pale cells do not run"};
+    scene_.add(Words{plan_.steps.empty() ? "no cell runs" : notes[static_cast<size_t>(mark())],
                      {4.0, bottom_ + 52.0},
                      words_size,
                      Anchor::start,
@@ -189,6 +212,15 @@ class PlanDrawer {
 
 drawing::Scene draw_plan(const SchedulingMatrix& matrix, const Plan& plan, int64_t levels) {
   return PlanDrawer(matrix, plan, levels).draw();
+}
+
+drawing::Scene draw_plan(const RolloutConfig& config, int64_t levels, int64_t tokens) {
+  const auto kind = parse_schedule(config.schedule);
+  const bool chunks = kind == MatrixKind::full_sequence || kind == MatrixKind::trapezoid;
+  const auto matrix =
+      kind ? make_matrix(*kind, chunks ? std::min(config.horizon, tokens) : tokens, ladder(levels, config.steps), config.slope)
+           : read_matrix(config.schedule);
+  return draw_plan(matrix, compile(matrix, config.policy), levels);
 }
 
 }  // namespace df

@@ -8,8 +8,8 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "diffusion_forcing/core/file.hpp"
@@ -57,7 +57,8 @@ constexpr Words known[] = {
     {"train/steps_per_second", "Training steps a second", "steps/s", "Validation and checkpoints not counted.", Better::higher},
     {"train/frames_per_second", "Frames a second", "frames/s", "Steps a second times the frames of a batch.", Better::higher},
 };
-constexpr const char* error_prefix = "val/x0_error/";
+constexpr std::string_view error_prefix = "val/x0_error/";
+std::string level_of(const std::string& name) { return name.substr(error_prefix.size()) + " K"; }
 
 const Words* words_of(const std::string& name) {
   const auto* found = std::find_if(std::begin(known), std::end(known), [&](const Words& words) { return name == words.name; });
@@ -89,12 +90,14 @@ Series series_of(const std::string& name, const Values& values) {
     series.low.push_back(low);
     series.high.push_back(high);
   };
+  const auto after_gap = [&](Values::const_iterator it) {
+    return it != values.begin() && gaps.size() > 3 && it->first - std::prev(it)->first > 8 * usual;
+  };
   for (auto it = values.begin(); it != values.end();) {
-    if (it != values.begin() && gaps.size() > 3 && it->first - std::prev(it)->first > 8 * usual)
-      add(0.5 * static_cast<double>(it->first + std::prev(it)->first), unknown, unknown, unknown);
+    if (after_gap(it)) add(0.5 * static_cast<double>(it->first + std::prev(it)->first), unknown, unknown, unknown);
     double x = 0.0, y = 0.0, low = std::numeric_limits<double>::infinity(), high = -low;
     size_t steps = 0, count = 0;
-    for (; it != values.end() && steps < bin; ++it, ++steps) {
+    for (; it != values.end() && steps < bin && (steps == 0 || !after_gap(it)); ++it, ++steps) {
       x += static_cast<double>(it->first);
       if (!std::isfinite(it->second)) continue;
       y += it->second;
@@ -144,6 +147,19 @@ class TrainingPage {
   }
 
  private:
+  // All names, the losses first and those that are not known last.
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    const auto rank = [](const std::string& name) {
+      const Words* words = words_of(name);
+      const auto place = words ? words - known : name.starts_with(error_prefix) ? 2 : std::ssize(known) + 1;
+      return place + (words && place >= 2 ? 1 : 0);
+    };
+    for (const auto& [name, values] : metrics_) all.push_back(name);
+    std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    return all;
+  }
+
   const Values* find(const std::string& name) const {
     const auto found = metrics_.find(name);
     return found == metrics_.end() ? nullptr : &found->second;
@@ -162,7 +178,7 @@ class TrainingPage {
     plot.title = title;
     plot.link = "#" + link;
     plot.x.title = "training step";
-    plot.y = {"", unit, better, spans_powers(series)};
+    plot.y = {"", unit, better, better == Better::lower && spans_powers(series)};
     plot.series = std::move(series);
     return plot;
   }
@@ -175,9 +191,9 @@ class TrainingPage {
         losses.push_back(series_of(name == std::string("val/loss") ? "validation" : "training", *values));
     if (!losses.empty()) all.push_back(plot_of("Loss", "train_loss", "", Better::lower, std::move(losses)));
     for (const auto& [name, values] : metrics_)
-      if (name.starts_with(error_prefix)) errors.push_back(series_of(name.substr(std::string(error_prefix).size()) + " K", values));
+      if (name.starts_with(error_prefix)) errors.push_back(series_of("k = " + level_of(name), values));
     if (!errors.empty())
-      all.push_back(plot_of("Error of the clean token at levels", "val_x0_error", "squared", Better::lower, std::move(errors)));
+      all.push_back(plot_of("Error of the predicted clean token", "val_x0_error", "squared", Better::lower, std::move(errors)));
     for (const Words& words : known)
       if (const std::string name = words.name; !name.ends_with("/loss"))
         if (const Values* values = find(name))
@@ -190,12 +206,10 @@ class TrainingPage {
 
   // First, best and last of each number.
   drawing::Table table() const {
-    drawing::Table table{"The first, the lowest or highest, and the last logged value, with its step beside it.",
-                         {{"first"}, {"lowest"}, {"highest"}, {"last"}},
-                         {}};
-    for (const auto& [name, values] : metrics_) {
+    drawing::Table table{"Logged values, and the steps at which they were logged.", {{"first"}, {"lowest"}, {"highest"}, {"last"}}, {}};
+    for (const auto& name : names()) {
       std::vector<std::pair<int64_t, double>> finite;
-      for (const auto& [step, value] : values)
+      for (const auto& [step, value] : metrics_.at(name))
         if (std::isfinite(value)) finite.emplace_back(step, value);
       if (finite.empty()) continue;
       const auto by_value = [](const auto& a, const auto& b) { return a.second < b.second; };
@@ -209,7 +223,7 @@ class TrainingPage {
       table.rows.push_back({words   ? words->title
                             : error ? "Error of the clean token"
                                     : name,
-                            error ? "level " + name.substr(std::string(error_prefix).size()) + " K" : "",
+                            error ? "level k = " + level_of(name) : "",
                             "#" + (error ? "val_x0_error" : id_of(name)),
                             words ? words->unit : "",
                             Better::none,
@@ -222,14 +236,14 @@ class TrainingPage {
   std::vector<drawing::Explanation> explanations() const {
     std::vector<drawing::Explanation> all;
     bool errors = false;
-    for (const auto& [name, values] : metrics_) {
+    for (const auto& name : names()) {
       if (const Words* words = words_of(name))
         all.push_back(
             {id_of(name), words->title, fmt::format("{} In metrics.jsonl and TensorBoard it is called {}.", words->explanation, name)});
       else if (!name.starts_with(error_prefix))
         all.push_back({id_of(name), name, "A number of this run's own."});
       else if (!std::exchange(errors, true))
-        all.push_back({"val_x0_error", "Error of the clean token at levels",
+        all.push_back({"val_x0_error", "Error of the predicted clean token",
                        "Mean squared error of the predicted clean token of a held-out batch, every token noised to this share of the K "
                        "levels. Low levels show how fine details are kept, high levels how much is known without seeing the token. In "
                        "metrics.jsonl and TensorBoard it is called val/x0_error/<share>."});
@@ -266,7 +280,7 @@ class TrainingPage {
       for (const auto& [name, value] : json.items())
         if (value.is_string()) facts.emplace_back(name, value.get<std::string>());
     }
-    page.facts(facts);
+    page.facts("", facts);
     std::vector<std::string> files;
     for (const char* name : {"config.yaml", "run.json", "metrics.jsonl"})
       if (fs::exists(run_ / name)) files.emplace_back(name);

@@ -5,6 +5,7 @@
 
 #include "apps/programs.hpp"
 #include "diffusion_forcing/media/media.hpp"
+#include "support/xml.hpp"
 
 namespace df {
 
@@ -33,15 +34,18 @@ TEST_F(Programs, EvaluationPutsRunsSideBySide) {
   EXPECT_EQ(read_image(path("eval/sheet.png")).size(0), 3);
   EXPECT_EQ(read_image(path("eval/curves.png")).size(0), 3);
   EXPECT_NE(read_file(path("eval/index.html")).find("clean_history"), std::string::npos);
+  test::check_page(read_file(path("eval/index.html")), path("eval"));
   EXPECT_EQ(frames_in(path("eval/side_by_side.mp4")), 20);
   for (const auto& entry : fs::directory_iterator(path("eval"))) EXPECT_NE(entry.path().extension(), ".raw") << entry.path();
   // How many sequences are rolled out at once changes nothing. Without pictures there are tables, and a report that they are drawn from
   // later.
   ASSERT_EQ(run("df-eval", start + path("one") + " --batch 1 --no-pictures").code, 0);
   EXPECT_FALSE(fs::exists(path("one/curves.png")) || fs::exists(path("one/sheet.png")));
+  test::check_page(read_file(path("one/index.html")), path("one"));
   ASSERT_EQ(run("df-eval", "--report " + path("eval/report.json") + " --out " + path("later")).code, 0);
   for (const std::string file : {"report.json", "table.txt", "curves.csv", "curves.png"})
     EXPECT_TRUE(read_file(path("later/" + file)) == read_file(path("eval/" + file))) << file;
+  test::check_page(read_file(path("later/index.html")), path("later"));
   const auto twice = run("df-eval", "--report " + path("eval/report.json") + " " + path("one/report.json") + " --out " + path("twice"));
   EXPECT_EQ(twice.code, 2);
   EXPECT_NE(twice.out.find("a second run named a"), std::string::npos) << twice.out;

@@ -9,6 +9,7 @@
 #include "diffusion_forcing/core/safetensors.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/unet_gru.hpp"
+#include "support/xml.hpp"
 
 namespace df {
 
@@ -80,6 +81,8 @@ TEST_F(Programs, ScheduleShowsAndChecksMatrices) {
   EXPECT_NE(bad.out.find("bad.csv: row 2, column 0: "), std::string::npos) << bad.out;
   ASSERT_EQ(run("df-schedule", "--schedule trapezoid --out " + path("m.png")).code, 0);
   EXPECT_EQ(read_image(path("m.png")).size(0), 3);
+  ASSERT_EQ(run("df-schedule", "--schedule trapezoid --out " + path("m.svg")).code, 0);
+  EXPECT_EQ(test::parse_xml(read_file(path("m.svg"))).front().attributes.at("role"), "img");
   EXPECT_EQ(run("df-schedule", "--out " + path("m.txt")).code, 2);
   EXPECT_EQ(run("df-schedule", "--schedule pyramids").code, 1);
 }

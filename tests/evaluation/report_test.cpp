@@ -10,6 +10,7 @@
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "support/support.hpp"
+#include "support/xml.hpp"
 
 namespace df::test {
 
@@ -114,6 +115,42 @@ TEST(Report, PageHoldsTheTableAndEscapesNames) {
   EXPECT_NE(page.find("0.25 [0.2, 0.3]"), std::string::npos);
   EXPECT_EQ(page.find("<b>"), std::string::npos);
   EXPECT_NE(page.find("schedule: pyramid"), std::string::npos);
+}
+
+TEST(Report, PageNeedsOnlyTheFilesBesideIt) {
+  const TemporaryFolder folder;
+  auto runs = two_runs();
+  runs[0].curves.push_back({"own & curve", {{1, 1, {0.2, 0.1, 0.3}}}});
+  write_report(folder.path(), runs, false);
+  check_page(report_page(runs, "A", "df-eval", {.frames = false, .curves = false, .plans = {}}), folder.path());
+  for (const char* file : {"sheet.png", "side_by_side.mp4", "curves.png"}) write_atomically(folder.path() / file, "x");
+  const auto page = report_page(runs, "A", "df-eval");
+  check_page(page, folder.path());
+  EXPECT_NE(page.find("<video src=\"side_by_side.mp4\""), std::string::npos);
+}
+
+TEST(Report, PageSaysInWordsWhatIsBetter) {
+  std::vector<RunReport> runs(3);
+  const double mse[] = {0.0, 0.3, 0.2}, ssim[] = {1.0, 0.7, 0.6}, sharpness[] = {1.0, 1.4, 0.9};
+  const char* names[] = {"real", "a", "b"};
+  for (size_t r = 0; r < 3; ++r)
+    runs[r] = {names[r],
+               2,
+               50,
+               {},
+               {{"mse 1-50", {mse[r], unknown, unknown}},
+                {"ssim 1-50", {ssim[r], unknown, unknown}},
+                {"sharpness 1-50", {sharpness[r], unknown, unknown}}},
+               {{"mse", {{1, 50, {mse[r], 0.0, 1.0}}}}}};
+  const auto page = report_page(runs, "A", "df-eval");
+  std::vector<std::string> best;
+  const auto elements = parse_xml(page);
+  for (const auto& element : elements)
+    if (element.attributes.count("class") > 0 && element.attributes.at("class") == "best") best.push_back(element.attributes.at("title"));
+  EXPECT_EQ(best, (std::vector<std::string>{"b: 0.2", "a: 0.7", "b: 0.9"})) << "of the models; real is not one";
+  for (const char* words : {">Error of the pixels</text>", "lower is better, mean square, values in 0..1", "frame after the context",
+                            "frames 1 to 50", "near 1 is better"})
+    EXPECT_NE(page.find(words), std::string::npos) << words;
 }
 
 }  // namespace df::test

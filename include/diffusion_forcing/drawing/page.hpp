@@ -36,8 +36,8 @@ class Page {
   void media(const Media& media);
   void files(const std::string& words, const std::vector<std::string>& names);  // links to files beside the page
   void explanations(const std::vector<Explanation>& all);
-  void facts(const std::vector<std::pair<std::string, std::string>>& all);  // "schedule: pyramid"
-  void code(const std::string& text);                                       // a command line, as it was typed
+  void facts(const std::string& heading, const std::vector<std::pair<std::string, std::string>>& all);  // "schedule: pyramid"
+  void code(const std::string& text);                                                                   // a command line, as it was typed
 
   // The whole document, with the program's version at the end.
   std::string html() const;
