@@ -18,6 +18,10 @@ double words_width(const std::string& text, double size) {
   return 0.56 * size * static_cast<double>(letters);
 }
 
+void Scene::add(std::variant<Line, Area, Words> shape, std::string hover, int64_t together) {
+  marks.push_back({std::move(shape), std::move(hover), together});
+}
+
 void Scene::place(const Scene& other, double x, double y) {
   int64_t taken = 0;
   for (const Mark& mark : marks) taken = std::max(taken, mark.together);

@@ -16,6 +16,7 @@
 #include "diffusion_forcing/procedures/token_video.hpp"
 #include "diffusion_forcing/training/metric_log.hpp"
 #include "diffusion_forcing/training/progress.hpp"
+#include "diffusion_forcing/training/run_page.hpp"
 #include "procedures/forecast.hpp"
 #include "procedures/initial_model.hpp"
 #include "procedures/model_weights.hpp"
@@ -81,14 +82,18 @@ TrainerHooks make_hooks(const Parts& parts, const TrainingConfig& training, cons
     progress.update(report.step, fmt::format("loss {:.4g}  {:.0f} frames/s", report.loss, report.steps_per_second * frames));
   };
   if (!parts.validation) return hooks;
-  hooks.on_validate = [&parts, &training, &log, &progress](int64_t step) {
+  hooks.on_validate = [&parts, &training, &log, &progress, run](int64_t step) {
     const auto values = validation_metrics(parts, training);
     log.scalars(step, values);
+    write_training_page(run);
     progress.clear();
     spdlog::info("step {}: validation loss {:.4g}, x0 error {:.4g} at half of the levels", step, values.at("val/loss"),
                  values.at("val/x0_error/0.50"));
   };
-  hooks.on_sample = [&parts, &log, run](int64_t step) { write_samples(parts, run, step, log); };
+  hooks.on_sample = [&parts, &log, run](int64_t step) {
+    write_samples(parts, run, step, log);
+    write_training_page(run);
+  };
   hooks.validated = [&log](int64_t step) { return log.has(step, "val/loss"); };
   hooks.sampled = [&parts, run](int64_t step) { return !is_video(parts.train->spec()) || fs::exists(samples_of(run, step)); };
   return hooks;
@@ -130,6 +135,7 @@ fs::path train_in(const OpenedRun& run, const RunDescription& description, Parts
   trainer.run(run.folder, make_hooks(parts, training, run.folder, log, progress), stop);
   progress.finish();
   log.flush();
+  write_training_page(run.folder);
   return run.folder;
 }
 

@@ -169,6 +169,7 @@ TEST_F(Programs, TrainOnAMaze) {
   EXPECT_NE(trained.out.find("30 tokens of [60] a sequence"), std::string::npos) << trained.out;
   EXPECT_NE(trained.out.find("validation loss"), std::string::npos) << trained.out;
   EXPECT_NE(read_file(path("run/run.json")).find("\"frame_std\""), std::string::npos);
+  test::check_page(read_file(path("run/index.html")), path("run"));
   const auto sample = run("df-sample", "--checkpoint " + path("run") + " --device cpu --out " + path("x.mp4"));
   EXPECT_EQ(sample.code, 1) << sample.out;
   const auto statistics = run("df-data", "--config " + path("run/config.yaml") + " --stats 3");

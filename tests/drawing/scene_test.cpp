@@ -20,7 +20,7 @@ Scene small_scene() {
   scene.add(box(10, 10, 20, 10, fixed_paint({200, 30, 40})), "hover <here>", 3);
   scene.add(box(30, 10, 20, 10, series_paint(0)), "", 3);
   scene.add(Line{{{10, 30}, {50, 30}}, series_paint(1), 3.0});
-  scene.add(Words{"x > \x01\xff y", {2, 8}, 8.0});
+  scene.add(Words{"x > \x01\xff y", {2, 8}, 8.0, Anchor::start, false, role_paint(Paint::Role::text), ""});
   return scene;
 }
 

@@ -75,9 +75,7 @@ struct Scene {
   double width = 0.0, height = 0.0;
   Description description;
   std::vector<Mark> marks;  // later ones lie above earlier ones
-  void add(std::variant<Line, Area, Words> shape, std::string hover = "", int64_t together = 0) {
-    marks.push_back({std::move(shape), std::move(hover), together});
-  }
+  void add(std::variant<Line, Area, Words> shape, std::string hover = "", int64_t together = 0);
   // All marks of another scene, with its upper left corner at (x, y).
   void place(const Scene& other, double x, double y);
 };
