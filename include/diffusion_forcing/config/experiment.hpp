@@ -25,6 +25,7 @@ class ConfigError : public Error {
   using Error::Error;
 };
 
+// A whole experiment: the sections of its file.
 struct ExperimentConfig {
   std::string name = "experiment";
   uint64_t seed = 0;
@@ -55,6 +56,7 @@ struct ExperimentConfig {
 // An override of data.type keeps the sizes that the file gave (height, width, frames, frame_stack) where the new type has such keys.
 ExperimentConfig load_experiment(const std::filesystem::path& path, const std::vector<std::string>& overrides = {},
                                  const Types& types = builtin_types());
+// The same of YAML text; `name` stands for the file in messages.
 ExperimentConfig parse_experiment(const std::string& yaml, const std::string& name, const std::vector<std::string>& overrides = {},
                                   const Types& types = builtin_types());
 // The complete file, with the meaning of each key as a comment. parse(dump(c)) equals c.

@@ -43,7 +43,7 @@ class DataRole {
  public:
   static constexpr const char* section = "data";
   template <class C>
-  class For;
+  class For;  // implements the role for a config struct C
   virtual ~DataRole() = default;
   virtual void validate_config() const = 0;
   virtual std::shared_ptr<const Dataset> dataset(Split split) const = 0;
@@ -51,27 +51,30 @@ class DataRole {
   virtual std::optional<std::vector<FileReport>> check_files() const = 0;
 };
 
+// What is asked of the configuration of a model.
 class ModelRole {
  public:
   static constexpr const char* section = "model";
   template <class C>
-  class For;
+  class For;  // implements the role for a config struct C
   virtual ~ModelRole() = default;
   virtual void validate_config() const = 0;
   // On the CPU, float32, in training mode; `generator` draws the weights.
   virtual std::shared_ptr<CausalModel> model(const TokenSpec& spec, at::Generator generator) const = 0;
 };
 
+// What is asked of the configuration of a planner.
 class PlannerRole {
  public:
   static constexpr const char* section = "planning";
   template <class C>
-  class For;
+  class For;  // implements the role for a config struct C
   virtual ~PlannerRole() = default;
   virtual void validate_config() const = 0;
   virtual std::unique_ptr<Policy> policy(const PlannerModel& trained, PlanObserver observer) const = 0;
 };
 
+// The role of a config struct C, filled by the functions beside it.
 template <class C>
 class DataRole::For final : public DataRole {
  public:
@@ -84,6 +87,7 @@ class DataRole::For final : public DataRole {
   }
 };
 
+// The role of a config struct C, filled by the functions beside it.
 template <class C>
 class ModelRole::For final : public ModelRole {
  public:
@@ -94,6 +98,7 @@ class ModelRole::For final : public ModelRole {
   }
 };
 
+// The role of a config struct C, filled by the functions beside it.
 template <class C>
 class PlannerRole::For final : public PlannerRole {
  public:
@@ -108,9 +113,11 @@ using DataConfig = Choice<DataRole>;
 using ModelConfig = Choice<ModelRole>;
 using PlanningConfig = Choice<PlannerRole>;
 
+// The data set of a configuration. Throws df::Error naming key or file.
 std::shared_ptr<const Dataset> make_dataset(const DataConfig& config, Split split);
 // Weights are a pure function of (config, spec, seed). On the CPU, float32, in training mode.
 std::shared_ptr<CausalModel> make_model(const ModelConfig& config, const TokenSpec& spec, uint64_t seed);
+// The planner of a configuration, over a trained model.
 std::unique_ptr<Policy> make_planner(const PlanningConfig& config, const PlannerModel& trained, PlanObserver observer = {});
 
 }  // namespace df

@@ -20,6 +20,7 @@ struct EnumNames<Recompute> {
   static constexpr std::pair<std::string_view, Recompute> table[] = {{"none", Recompute::none}, {"token", Recompute::token}};
 };
 
+// The section `training`: how noise is drawn, and the trainer's keys.
 struct TrainingConfig {
   TrainingNoise noise = TrainingNoise::independent;
   int64_t context_tokens = 0;  // shared noise only: leading tokens that are clean in half of the sequences

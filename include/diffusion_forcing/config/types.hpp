@@ -13,6 +13,7 @@
 
 namespace df {
 
+// The lists of types by section.
 struct Types {
   TypeList<DataRole> data;
   TypeList<ModelRole> models;
@@ -26,9 +27,11 @@ const Types& builtin_types();
 inline void read_choice(const YamlTree& tree, const std::string& path, DataConfig& field, const Types& types) {
   field = types.data.read(tree, path, &types);
 }
+// The same for another section.
 inline void read_choice(const YamlTree& tree, const std::string& path, ModelConfig& field, const Types& types) {
   field = types.models.read(tree, path, &types);
 }
+// The same for another section.
 inline void read_choice(const YamlTree& tree, const std::string& path, PlanningConfig& field, const Types& types) {
   field = types.planners.read(tree, path, &types);
 }

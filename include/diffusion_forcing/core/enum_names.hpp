@@ -14,6 +14,7 @@ namespace df {
 template <class E>
 struct EnumNames;
 
+// The name of a value in files and messages.
 template <class E>
 std::string_view enum_name(E value) {
   for (const auto& [name, v] : EnumNames<E>::table)

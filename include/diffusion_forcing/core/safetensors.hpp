@@ -10,6 +10,7 @@
 
 namespace df {
 
+// What is in a safetensors file: tensors by name, and free text.
 struct SafeTensors {
   std::map<std::string, Tensor> tensors;        // on the CPU, contiguous, in the dtype of the file
   std::map<std::string, std::string> metadata;  // the header's __metadata__

@@ -17,6 +17,7 @@ enum class Stream : uint64_t { weights = 1, data, order, levels, noise, sampling
 
 // Mixes a seed with any path of numbers (splitmix64 finaliser): child seeds are independent and order matters.
 uint64_t derive_seed(uint64_t seed, std::initializer_list<uint64_t> path);
+// The seed of number `index` of a stream.
 inline uint64_t derive_seed(uint64_t seed, Stream stream, uint64_t index = 0) {
   return derive_seed(seed, {static_cast<uint64_t>(stream), index});
 }

@@ -59,6 +59,7 @@ struct Share {
   int64_t begin = 0, end = 0;
   int64_t size() const { return end - begin; }
 };
+// Part `part` of `parts` nearly equal parts of `rows` rows.
 inline Share share_of(int64_t rows, int64_t part, int64_t parts) { return {part * rows / parts, (part + 1) * rows / parts}; }
 
 }  // namespace df

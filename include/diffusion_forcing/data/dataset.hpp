@@ -40,6 +40,7 @@ inline constexpr BatchField batch_fields[] = {
 // Equal shapes; adds the leading [B]. pin_memory: into page-locked memory, which needs a CUDA device.
 Batch stack(const std::vector<Batch>& samples, bool pin_memory = false);
 
+// What the sequences of a data set are like: shapes, lengths, units.
 struct DataSpec {
   TokenSpec token;
   int64_t tokens = 0;  // T of a training sequence
@@ -59,6 +60,7 @@ struct DataSpec {
   }
 };
 
+// Sequences of tokens by index. The same object is used by several threads at once.
 class Dataset {
  public:
   virtual ~Dataset() = default;

@@ -8,6 +8,7 @@
 
 namespace df {
 
+// One file of a data set, and what is wrong with it.
 struct FileReport {
   std::filesystem::path path;
   int64_t frames = 0, height = 0, width = 0;

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// How batches are made.
 struct LoaderConfig {
   int64_t batch = 32;           // sequences, of all ranks together
   int64_t workers = 1;          // threads; 0: batches are made by the caller
@@ -21,6 +22,7 @@ struct LoaderConfig {
 // Position n of an endless order that visits each of `size` indices once per epoch, shuffled anew in each; no table is kept.
 int64_t shuffled_index(int64_t size, uint64_t seed, int64_t n);
 
+// Gives batch after batch, and prepares the next ones meanwhile.
 class Loader {
  public:
   Loader(std::shared_ptr<const Dataset> dataset, const LoaderConfig& config, uint64_t seed, int64_t first_batch = 0);

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// The section `data` with `type: teco_npz`.
 struct TecoNpzConfig {
   static constexpr const char* type = "teco_npz";
   std::string path;              // folder that holds train/ and test/ (the validation split)
@@ -33,6 +34,7 @@ struct TecoNpzConfig {
   }
 };
 
+// The data set of one split. Throws df::Error naming key or file.
 std::shared_ptr<const Dataset> make(const TecoNpzConfig& config, Split split);
 
 // Reads every array of every file of both splits.

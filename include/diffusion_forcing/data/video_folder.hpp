@@ -11,6 +11,7 @@
 
 namespace df {
 
+// The section `data` with `type: video_folder`.
 struct VideoFolderConfig {
   static constexpr const char* type = "video_folder";
   std::string path;                 // a folder, searched recursively, or one file: mp4, avi, mkv, mov, webm, gif
@@ -36,6 +37,7 @@ struct VideoFolderConfig {
   }
 };
 
+// The data set of one split. Throws df::Error naming key or file.
 std::shared_ptr<const Dataset> make(const VideoFolderConfig& config, Split split);
 
 // Decodes every frame of every file.

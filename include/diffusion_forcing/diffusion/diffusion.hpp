@@ -18,6 +18,7 @@ struct EnumNames<Space> {
   static constexpr std::pair<std::string_view, Space> table[] = {{"eps", Space::eps}, {"x0", Space::x0}, {"v", Space::v}};
 };
 
+// The section `diffusion`.
 struct DiffusionConfig {
   ScheduleKind schedule = ScheduleKind::sigmoid;
   int64_t levels = 1000;      // K
@@ -40,6 +41,7 @@ struct DiffusionConfig {
   }
 };
 
+// The configuration and the tables that follow from it, on one device.
 struct Diffusion {
   DiffusionConfig config;
   NoiseSchedule schedule;
@@ -48,6 +50,7 @@ struct Diffusion {
 // Throws df::Error naming the field for values out of range.
 Diffusion make_diffusion(const DiffusionConfig& config);
 
+// The two parts of a noisy token, as the network sees them.
 struct Denoised {
   Tensor x0, eps;  // [..., token...] both
 };

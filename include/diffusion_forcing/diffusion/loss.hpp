@@ -26,6 +26,7 @@ struct EnumNames<TrainingNoise> {
       {"independent", TrainingNoise::independent}, {"shared", TrainingNoise::shared}, {"clean_history", TrainingNoise::clean_history}};
 };
 
+// The random numbers of one loss.
 struct NoiseDraw {
   Tensor k;    // int64 [B, T]
   Tensor eps;  // [B, T, token...]
@@ -35,6 +36,7 @@ struct NoiseDraw {
 // context_tokens (shared only): the first tokens get k = 0 in half of the sequences, so that chunks can be continued.
 NoiseDraw draw_noise(TrainingNoise noise, int64_t levels, const Tensor& like, int64_t context_tokens, at::Generator generator);
 
+// One batch, as the loss sees it.
 struct LossInput {
   Tensor x0;    // [B, T, token...] clean, normalised tokens
   Tensor c;     // [B, T, C] external condition, or undefined
@@ -42,6 +44,7 @@ struct LossInput {
   Tensor z;     // [B, latent...] initial latent
 };
 
+// The loss and what else is known after computing it.
 struct LossOutput {
   Tensor loss;      // scalar: mean of `weighted`
   Tensor weighted;  // [B, T, token...] squared error times weight, times mask (the mean is over ALL elements)

@@ -19,11 +19,13 @@ struct Media {
   std::string words;    // for those who cannot see it; empty: the caption
 };
 
+// A word of the page and what it means.
 struct Explanation {
   std::string id;  // what "#id" leads to
   std::string title, text;
 };
 
+// Collects the parts of a page, in the order in which they are shown.
 class Page {
  public:
   explicit Page(std::string title, const std::string& lead = "");

@@ -14,6 +14,7 @@ namespace df::drawing {
 enum class Better { none, lower, higher, one };
 std::string better_words(Better better);  // "lower is better"; empty for none
 
+// How an axis is named and scaled.
 struct Axis {
   std::string title;  // in words; of the y axis it is left out where the plot's title says it
   std::string unit;   // "dB"; empty: none
@@ -29,6 +30,7 @@ struct Series {
   bool reference = false;       // a dashed line without a colour of its own: what the others are compared with
 };
 
+// A chart of lines with bands.
 struct Plot {
   std::string title;  // in words
   std::string link;   // what the title leads to, "#mse"; empty: nothing

@@ -27,8 +27,11 @@ struct Paint {
   int64_t series = 0;               // of Role::series: colours that colour-blind people tell apart; they repeat after 8
   std::array<uint8_t, 3> rgb = {};  // of Role::fixed
 };
+// The colour of series `number`, which has a light and a dark shade.
 inline Paint series_paint(int64_t number) { return {Paint::Role::series, number, {}}; }
+// One colour, the same in the light and in the dark.
 inline Paint fixed_paint(std::array<uint8_t, 3> rgb) { return {Paint::Role::fixed, 0, rgb}; }
+// The colour of a role, such as text or grid.
 inline Paint role_paint(Paint::Role role) { return {role, 0, {}}; }
 
 // Through all points, with round ends. One point alone is a dot of diameter `width`.
@@ -44,6 +47,7 @@ struct Area {
   Paint paint;
   double opacity = 1.0;
 };
+// A rectangle from its upper left corner.
 Area box(double x, double y, double width, double height, Paint paint, double opacity = 1.0);
 
 enum class Anchor { start, middle, end };
@@ -60,6 +64,7 @@ struct Words {
 // How wide words of this size are, roughly: fonts differ.
 double words_width(const std::string& text, double size);
 
+// One thing that is drawn.
 struct Mark {
   std::variant<Line, Area, Words> shape;
   std::string hover;     // shown when the pointer is over the mark; empty: nothing. SVG only
@@ -71,6 +76,7 @@ struct Description {
   std::string title, details;
 };
 
+// Everything that is drawn, in order, and the size of the picture.
 struct Scene {
   double width = 0.0, height = 0.0;
   Description description;

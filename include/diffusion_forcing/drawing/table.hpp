@@ -11,6 +11,7 @@
 
 namespace df::drawing {
 
+// One cell of a table: its text and its number.
 struct Entry {
   std::string text = "-";                                   // what is shown
   std::string beside;                                       // its uncertainty, "[0.2, 0.3]" or "+- 0.1"; smaller, beside it
@@ -19,6 +20,7 @@ struct Entry {
 // "0.412" with "[0.39, 0.44]" beside it; "-" for an unknown value, nothing beside it for unknown bounds.
 Entry entry_of(double value, double low = std::numeric_limits<double>::quiet_NaN(), double high = std::numeric_limits<double>::quiet_NaN());
 
+// One row of a table: an entry for each column, and which of them is better.
 struct TableRow {
   std::string title, detail;  // "Structural similarity", "frames 1 to 50"
   std::string link;           // where the row is explained, "#ssim" or a file; empty: nowhere
@@ -27,11 +29,13 @@ struct TableRow {
   std::vector<Entry> entries;  // one a column
 };
 
+// One column of a table.
 struct TableColumn {
   std::string title;
   bool reference = false;  // shown, but not compared with the others
 };
 
+// A table whose best entries are marked.
 struct Table {
   std::string caption;
   std::vector<TableColumn> columns;

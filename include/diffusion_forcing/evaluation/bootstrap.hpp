@@ -10,6 +10,7 @@
 namespace df {
 
 constexpr int64_t bootstrap_groups = 16;
+// The group that a sequence is dealt to.
 inline int64_t bootstrap_group(int64_t sequence) { return sequence % bootstrap_groups; }
 
 // low and high are NaN where there are fewer than 2 groups to resample.

@@ -14,10 +14,12 @@
 
 namespace df {
 
+// One window of a curve.
 struct CurvePoint {
   int64_t first = 0, last = 0;  // what the value is of, frames counted from 1
   Interval value;
 };
+// A number over the windows of a rollout.
 struct Curve {
   std::string name;
   std::vector<CurvePoint> points;

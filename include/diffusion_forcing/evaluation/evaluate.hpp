@@ -13,6 +13,7 @@
 
 namespace df {
 
+// What is rolled out and measured.
 struct EvaluationConfig {
   int64_t sequences = 8;
   int64_t frames = 1000;             // generated, after the context
@@ -28,6 +29,7 @@ struct EvaluationConfig {
 // others.
 void validate(const EvaluationConfig& config, const DataSpec& spec, const Dataset& data);
 
+// A model to be measured, and how it samples.
 struct Subject {
   std::string name;
   CausalModel& model;

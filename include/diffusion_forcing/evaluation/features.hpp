@@ -11,11 +11,10 @@ namespace df {
 
 // Filter-bank features, [N, 3, H, W] in [0, 1] -> float32 [N, 96]. H, W >= 16.
 //   48  layout of colour: luma, red minus green, and blue minus yellow, averaged over a grid of 4 x 4
-//   48  texture: 8 times the root of the mean energy of Gabor filters on luma (7 x 7, wavelength 3 pixels, 4 orientations, even and odd
-//   phase
-//       combined) at three scales, each half of the one before, over a grid of 2 x 2
-constexpr int64_t filter_bank_size = 96;
+//   48  texture: 8 times the root of the mean energy of Gabor filters on luma, over a grid of 2 x 2 (7 x 7 filters of wavelength 3
+//       pixels in 4 orientations, even and odd phase combined, at three scales, each half of the one before)
 Tensor filter_bank_features(const Tensor& frames);
+constexpr int64_t filter_bank_size = 96;  // features of a frame
 
 // Variance of the Laplacian (4 neighbours) of luma, [N, 3, H, W] -> float64 [N].
 Tensor sharpness(const Tensor& frames);

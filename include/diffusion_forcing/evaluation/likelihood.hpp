@@ -12,6 +12,7 @@
 
 namespace df {
 
+// How finely the bound is computed.
 struct LikelihoodConfig {
   int64_t steps = 50;         // S of the sampler whose bound it is
   int64_t history_level = 1;  // at which the tokens before each one are shown, 0..K

@@ -15,6 +15,7 @@
 
 namespace df {
 
+// Everything that was measured of one model.
 struct RunReport {
   std::string name;
   int64_t sequences = 0, frames = 0;                      // measured
@@ -37,6 +38,7 @@ struct FrameRow {
   std::string name;
   Tensor frames;  // uint8 [N, 3, h, w]
 };
+// A picture of rows of frames with their numbers -> uint8 [3, height, width].
 Tensor contact_sheet(const std::vector<FrameRow>& rows, const std::vector<int64_t>& numbers, int64_t scale);
 // What a page shows beside the runs. Files stand in its folder, next to those of write_report() without pictures.
 struct PageParts {

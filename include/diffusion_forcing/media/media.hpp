@@ -39,6 +39,7 @@ std::unique_ptr<VideoWriter> create_video(const std::filesystem::path& path, dou
 
 void write_png(const std::filesystem::path& path, const Tensor& rgb);  // uint8 [3, H, W]
 Tensor read_image(const std::filesystem::path& path);                  // uint8 [3, H, W]
+// A picture uint8 [3, H, W] as the bytes of a PNG file.
 std::string encode_png(const Tensor& rgb);
 std::string encode_gif(const Tensor& frames, double fps);  // uint8 [T, 3, H, W]
 

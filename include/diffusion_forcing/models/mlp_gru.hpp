@@ -13,6 +13,7 @@ namespace df {
 
 class CausalModel;
 
+// The section `model` with `type: mlp_gru`.
 struct MlpGruConfig {
   static constexpr const char* type = "mlp_gru";
   int64_t width = 32;      // n; hidden layers have 32 n units, embeddings n

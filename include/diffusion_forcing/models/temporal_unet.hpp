@@ -13,6 +13,7 @@ namespace df {
 
 class CausalModel;
 
+// The section `model` with `type: temporal_unet`.
 struct TemporalUnetConfig {
   static constexpr const char* type = "temporal_unet";
   int64_t dim = 32;                              // channels of the first level, and of the time embedding

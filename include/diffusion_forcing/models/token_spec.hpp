@@ -8,6 +8,7 @@
 
 namespace df {
 
+// What a model must know of the data: shapes of tokens, conditions and first observations.
 struct TokenSpec {
   Shape token_shape;          // [F * C, H, W], [F * D], or [F, D] where a token is a whole trajectory
   int64_t condition_dim = 0;  // C of the external condition, 0: none

@@ -24,6 +24,7 @@ struct EnumNames<Attention> {
       {"none", Attention::none}, {"linear", Attention::linear}, {"full", Attention::full}};
 };
 
+// The section `model` with `type: unet_gru`.
 struct UnetGruConfig {
   static constexpr const char* type = "unet_gru";
   int64_t width = 48;                               // d, channels at the first level

@@ -24,8 +24,10 @@ struct FilesReport {
   std::string text;
   bool good = true;
 };
+// Counts the good and the bad files.
 FilesReport report_files(const std::vector<FileReport>& files);
 
+// Which clip is shown, and how.
 struct ClipOptions {
   int64_t index = 0;   // of the clip
   int64_t frames = 0;  // 0: those of a training clip

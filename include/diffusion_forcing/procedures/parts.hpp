@@ -31,6 +31,7 @@ struct Parts {
   uint64_t seed = 0;                          // order of the data, noise levels and noise follow from it
 };
 
+// What a training needs besides what it learns: where it writes, where it runs, how it goes on.
 struct TrainOptions {
   std::filesystem::path out;   // run folder; empty: runs/<name>
   bool resume = false;         // go on from the newest checkpoint of `out`
@@ -75,6 +76,7 @@ struct DryRun {
   int64_t frames_per_step = 0;
   double loss = 0.0;  // of the first step
 };
+// Runs two steps. Throws as train() does.
 DryRun dry_run(Parts& parts, const TrainingConfig& training, const std::string& device);
 
 }  // namespace df

@@ -25,6 +25,7 @@ Parts make_parts(const ExperimentConfig& config);
 // Trains the experiment; see train(Parts&, ...). config.yaml is the whole experiment. types: those that it was read with.
 std::filesystem::path train(const ExperimentConfig& config, const TrainOptions& options, const Types& types = builtin_types());
 
+// Runs two steps. Throws as train() does.
 DryRun dry_run(const ExperimentConfig& config, const std::string& device);
 
 // A trained model with all it needs.

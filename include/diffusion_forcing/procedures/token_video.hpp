@@ -18,6 +18,7 @@ class VideoWriter;
 // Whether tokens are stacks of RGB frames.
 bool is_video(const DataSpec& spec);
 
+// How tokens are written as a video.
 struct TokenVideoOptions {
   double fps = 10.0;
   int64_t scale = 0;   // each frame is enlarged so many times; 0: to about 256 pixels (fewer where many sequences stand side by side)

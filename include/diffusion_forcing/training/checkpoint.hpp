@@ -23,6 +23,7 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 // Parameters and buffers by name.
 NamedTensors named_tensors(const torch::nn::Module& module);
 
+// Writes tensors as safetensors, whole or not at all.
 void save_weights(const std::filesystem::path& path, const NamedTensors& weights, const std::map<std::string, std::string>& metadata);
 
 // Copies into `weights` in place (dtype and device of the destination). Throws df::Error naming the file and listing every missing,
@@ -47,6 +48,7 @@ struct CheckpointInfo {
   int64_t step = 0;
   std::map<std::string, std::string> metadata;
 };
+// Reads the manifest alone. Throws df::Error naming what is missing or damaged.
 CheckpointInfo inspect_checkpoint(const std::filesystem::path& folder);
 // Newest complete checkpoint of a run, by step.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& run);

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// Keeps a moving average beside each weight.
 class Ema {
  public:
   // Starts as a copy. decay in [0, 1); early steps use min(decay, (1 + n) / (10 + n)).

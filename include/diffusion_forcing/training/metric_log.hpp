@@ -12,6 +12,7 @@
 
 namespace df {
 
+// Writes metrics into a run folder, each line at once.
 class MetricLog {
  public:
   // Appends to what is there; on resume at `first_step`, lines of later steps are dropped from metrics.jsonl.

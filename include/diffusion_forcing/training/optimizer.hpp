@@ -18,6 +18,7 @@ struct EnumNames<Decay> {
   static constexpr std::pair<std::string_view, Decay> table[] = {{"constant", Decay::constant}, {"cosine", Decay::cosine}};
 };
 
+// The optimiser's keys of the section `training`.
 struct OptimizerConfig {
   double learning_rate = 2e-4;
   int64_t warmup = 1000;  // steps of linear warm-up; the first step runs at learning_rate / warmup

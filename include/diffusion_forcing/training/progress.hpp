@@ -11,6 +11,7 @@
 
 namespace df {
 
+// Shows how far some work is, and how long it will still take.
 class Progress {
  public:
   // unit: "steps", "frames". On a terminal the line is redrawn at most 10 times a second, elsewhere a line is printed every

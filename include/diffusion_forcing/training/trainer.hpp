@@ -22,6 +22,7 @@ namespace df {
 class Loader;
 class MetricLog;
 
+// The trainer's keys of the section `training`.
 struct TrainerConfig {
   int64_t steps = 1000;                   // optimiser steps
   int64_t batch = 32;                     // sequences a step, over all ranks and accumulation parts
@@ -68,6 +69,7 @@ struct Objective {
   std::function<Tensor(const Batch& batch, const std::vector<Tensor>& draws)> loss;
 };
 
+// How training goes: what is logged every `log_every` steps.
 struct StepReport {
   int64_t step = 0;               // steps done, this one included
   double loss = 0.0;              // mean over the steps since the last report
