@@ -44,7 +44,7 @@ drawing::Table numbers_of(const std::vector<RunReport>& runs) {
     std::string frames = frames_of_number(name);
     if (const auto dash = frames.find('-'); dash != std::string::npos)
       frames = fmt::format("frames {} to {}", frames.substr(0, dash), frames.substr(dash + 1));
-    drawing::TableRow row{words.title, frames, "#" + drawing::identifier(words.name), words.unit, words.better, {}};
+    drawing::TableRow row{words.title, frames, fmt::format("#{}", drawing::identifier(words.name)), words.unit, words.better, {}};
     for (const auto& run : runs) {
       const auto found = std::find_if(run.numbers.begin(), run.numbers.end(), [&](const auto& number) { return number.first == name; });
       row.entries.push_back(found == run.numbers.end() ? drawing::Entry{}
