@@ -16,6 +16,7 @@
 #include <string>
 
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/core/fast_math.hpp"
 #include "diffusion_forcing/core/version.hpp"
 
 namespace df::app {
@@ -52,7 +53,7 @@ inline void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
-// Parses, runs `body` and turns whatever happens into an exit code. Log lines and errors go to stderr, results to stdout.
+// Parses, runs `body` with the fast choices of float32 arithmetic on GPUs and turns whatever happens into an exit code. Log lines and errors go to stderr, results to stdout.
 inline int run(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   app.set_version_flag("--version", app.get_name() + " " + version() + " (" + commit() + ")");
   app.get_formatter()->column_width(36);
@@ -67,6 +68,7 @@ inline int run(CLI::App& app, int argc, char** argv, const std::function<int()>&
   keep_freed_memory();
   spdlog::set_default_logger(spdlog::stderr_color_mt("df"));
   spdlog::set_pattern("%H:%M:%S %^%v%$");
+  const FastMath fast;
   try {
     return body();
   } catch (const ConfigError& error) {

@@ -14,9 +14,10 @@
 #include <vector>
 
 #include "comparison.hpp"
-#include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "guarded_main.hpp"
+#include "ops/convolution_passes.hpp"
+#include "ops/kernels.hpp"
 
 namespace df {
 namespace {
@@ -30,7 +31,7 @@ struct Sizes {
   int64_t in, out, size, side = 3, with_gradient = in;  // of the input channels the first, that have a gradient
 };
 
-void convolution(const Comparison& compare, const FusedKernels& kernels, const Sizes& s, int64_t n) {
+void convolution(const Comparison& compare, const ops::ConvolutionKernels& kernels, const Sizes& s, int64_t n) {
   const Tensor x = compare.image(n, s.in, s.size), dy = compare.image(n, s.out, s.size), w = compare.image(s.out, s.in, s.side);
   const auto gradient = [&](bool of_x) {
     const std::array<int64_t, 2> padding = {s.side / 2, s.side / 2};
@@ -50,7 +51,7 @@ void convolution(const Comparison& compare, const FusedKernels& kernels, const S
         "   gradient of images, " + name, flop * s.with_gradient / s.in, [&] { gradient(true); },
         [&] { kernels.convolution_backward(dy, w, s.with_gradient, 0, {}); }, unit);
   if (!kernels.has_convolution_weights({x, {}}, dy, w)) return;
-  ConvolutionBatches batches;
+  ops::ConvolutionBatches batches;
   for (int i = 0; i < tokens; ++i) {
     batches.x.push_back({i == 0 ? x : x.clone(), {}});
     batches.dy.push_back(i == 0 ? dy : dy.clone());
@@ -64,8 +65,8 @@ void convolution(const Comparison& compare, const FusedKernels& kernels, const S
 }
 
 // Of two images beside each other in their channels, joined first and as they are.
-void pair(const Comparison& compare, const FusedKernels& kernels, int64_t side, int64_t n) {
-  const ImagePair x{compare.image(n, 48, 64), compare.image(n, 48, 64)};
+void pair(const Comparison& compare, const ops::ConvolutionKernels& kernels, int64_t side, int64_t n) {
+  const ops::ImagePair x{compare.image(n, 48, 64), compare.image(n, 48, 64)};
   const Tensor w = compare.image(48, 96, side), dy = compare.image(n, 48, 64);
   const double flop = 2.0 * 96 * 48 * static_cast<double>(n * 64 * 64 * side * side);
   const auto joined = [&] { return kernels.concatenate(x.first, x.second); };
@@ -90,7 +91,7 @@ void pair(const Comparison& compare, const FusedKernels& kernels, int64_t side, 
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
-  const auto* kernels = fused_kernels(on.device());
+  const auto* kernels = ops::kernels(on.device()).convolutions;
   if (!kernels) throw Error("no kernels for " + on.description());
   at::globalContext().setBenchmarkLimitCuDNN(0);
   const auto stream = on.use_stream();

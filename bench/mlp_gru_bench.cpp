@@ -28,8 +28,9 @@
 #include "diffusion_forcing/training/trainer.hpp"
 #include "guarded_main.hpp"
 #include "kernel_profile.hpp"
-#include "models/mlp_gru_recurrence.hpp"
 #include "noise_data.hpp"
+#include "ops/kernels.hpp"
+#include "ops/token_layers.hpp"
 
 namespace df {
 namespace {
@@ -80,6 +81,32 @@ void freeze(CausalModel& model) {
   for (Tensor parameter : model.parameters()) parameter.requires_grad_(false);
 }
 
+// How the layers of all tokens run while it lives: in one kernel wherever there is one, or operator after operator.
+class TokenKernels {
+ public:
+  TokenKernels(at::Device device, bool at_once) : at_once_(ops::kernels(device).token_layers), used_(device, tables(device, at_once)) {}
+
+ private:
+  class AtOnce final : public ops::TokenLayerKernels {
+   public:
+    explicit AtOnce(const ops::TokenLayerKernels* own) : own_(own) {}
+    bool faster(at::ScalarType type, int64_t) const override { return !own_ || type == at::kBFloat16; }
+    void token_layers(const ops::TokenLayers& network) const override {
+      own_ ? own_->token_layers(network) : ops::plain::token_layers(network);
+    }
+
+   private:
+    const ops::TokenLayerKernels* own_;
+  };
+  ops::Kernels tables(at::Device device, bool at_once) const {
+    ops::Kernels all = ops::kernels(device);
+    all.token_layers = at_once ? &at_once_ : nullptr;
+    return all;
+  }
+  AtOnce at_once_;
+  ops::UseKernels used_;
+};
+
 const char* name(bool bf16) { return bf16 ? "bf16" : "fp32"; }
 
 void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
@@ -88,17 +115,15 @@ void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
   freeze(*model);
   struct Way {
     const char* name;
-    TokenKernels kernels;
-    bool by_steps;
+    bool at_once, by_steps;
   };
-  const Way ways[] = {
-      {"operator", TokenKernels::operators, false}, {"one kernel", TokenKernels::at_once, false}, {"steps", TokenKernels::operators, true}};
+  const Way ways[] = {{"operator", false, false}, {"one kernel", true, false}, {"steps", false, true}};
   for (const int64_t batch : {16, 32, 64, 100, 1024})
     for (const bool bf16 : {true, false})
-      for (const auto& [way, kernels, by_steps] : ways) {
+      for (const auto& [way, at_once, by_steps] : ways) {
         if (by_steps && !with_steps) continue;
-        if (kernels != TokenKernels::operators && (!bf16 || batch > 100)) continue;
-        choose(kernels);
+        if (at_once && (!bf16 || batch > 100)) continue;
+        const TokenKernels kernels(on.device(), at_once);
         const Inputs in = inputs(on.device(), batch);
         Guided out;
         const auto row = [&] { out = guided_row(*model, in, bf16, by_steps); };
@@ -112,7 +137,6 @@ void guided_rows(const Accelerator& on, double seconds, bool with_steps) {
             batch, name(bf16), way, time.median * 1e3, time.best * 1e3, at::equal(replayed, out.gradient));
         std::fflush(stdout);
       }
-  choose(TokenKernels::automatic);
 }
 
 // Against float64 on the CPU.
@@ -137,7 +161,7 @@ void accuracy(const Accelerator& on) {
   const Tensor reference_weights = all_gradients(*exact, in, false);
   for (const bool bf16 : {false, true})
     for (const bool by_steps : {false, true}) {
-      choose(TokenKernels::operators);
+      const TokenKernels operators(on.device(), false);
       const Guided out = guided_row(*model, on_device, bf16, by_steps);
       fmt::print(
           "{{\"work\": \"distance to float64\", \"precision\": \"{}\", \"unroll\": \"{}\", \"prediction\": {:.2e}, \"last_token\": {:.2e}, "
@@ -148,7 +172,7 @@ void accuracy(const Accelerator& on) {
           by_steps ? -1.0 : distance(all_gradients(*model, on_device, bf16), reference_weights));
       std::fflush(stdout);
     }
-  choose(TokenKernels::at_once);
+  const TokenKernels at_once(on.device(), true);
   const Guided out = guided_row(*model, on_device, true, false);
   fmt::print(
       "{{\"work\": \"distance to float64\", \"precision\": \"bf16\", \"unroll\": \"one kernel\", \"prediction\": {:.2e}, "
@@ -157,7 +181,6 @@ void accuracy(const Accelerator& on) {
       distance(out.prediction.select(1, tokens - 1), reference.prediction.select(1, tokens - 1)),
       distance(out.gradient, reference.gradient), distance(all_gradients(*model, on_device, true), reference_weights));
   std::fflush(stdout);
-  choose(TokenKernels::automatic);
 }
 
 // Draw, loss, backward pass and optimiser on a batch that lies on the device.
@@ -281,12 +304,12 @@ void profiles(const Accelerator& on, bool training) {
   const auto model = network(on, 32);
   freeze(*model);
   const Inputs in = inputs(on.device(), 32);
-  choose(TokenKernels::operators);
-  for (const bool bf16 : {true, false})
+  for (const bool bf16 : {true, false}) {
+    const TokenKernels operators(on.device(), false);
     print(fmt::format("guided row, 60 x 32, {}", name(bf16)), [&] { guided_row(*model, in, bf16, false); });
-  choose(TokenKernels::at_once);
+  }
+  const TokenKernels at_once(on.device(), true);
   print("guided row, 60 x 32, bf16, one kernel", [&] { guided_row(*model, in, true, false); });
-  choose(TokenKernels::automatic);
 }
 
 int run(int argc, char** argv) {

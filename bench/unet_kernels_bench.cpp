@@ -13,10 +13,12 @@
 #include <vector>
 
 #include "comparison.hpp"
-#include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "guarded_main.hpp"
+#include "ops/attention.hpp"
+#include "ops/image.hpp"
+#include "ops/kernels.hpp"
 
 namespace df {
 namespace {
@@ -27,10 +29,10 @@ struct Images {
   int64_t channels, size;
 };
 
-void norms(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+void norms(const Comparison& compare, const ops::ImageKernels& kernels, const Images& shape, int64_t n) {
   const Tensor x = compare.image(n, shape.channels, shape.size), residual = compare.image(n, shape.channels, shape.size);
   const Tensor dy = compare.image(n, shape.channels, shape.size), vectors = compare.vectors(4, n, shape.channels);
-  GroupNormInput once{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5}, twice = once;
+  ops::GroupNormInput once{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5}, twice = once;
   twice.at_once = false;
   const Tensor stats = kernels.group_norm(twice).stats;
   const std::string name = fmt::format("{} x {} x {} x {}", n, shape.channels, shape.size, shape.size);
@@ -43,7 +45,7 @@ void norms(const Comparison& compare, const FusedKernels& kernels, const Images&
 }
 
 // As a convolution adds its bias and computes its gradient, and as the U-Net does.
-void biases(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+void biases(const Comparison& compare, const ops::ImageKernels& kernels, const Images& shape, int64_t n) {
   const Tensor x = compare.image(n, shape.channels, shape.size), bias = compare.vectors(1, n, shape.channels)[0];
   const Tensor shared = bias[0].to(at::kBFloat16).view({1, -1, 1, 1});
   const std::string name = fmt::format("{} x {} x {} x {}", n, shape.channels, shape.size, shape.size);
@@ -58,7 +60,7 @@ void biases(const Comparison& compare, const FusedKernels& kernels, const Images
       [&] { kernels.pixel_sums(x); });
 }
 
-void upsampling(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+void upsampling(const Comparison& compare, const ops::ImageKernels& kernels, const Images& shape, int64_t n) {
   const Tensor x = compare.image(n, shape.channels, shape.size), dy = compare.image(n, shape.channels, 2 * shape.size);
   const auto bytes = static_cast<double>(x.nbytes());
   const std::vector<int64_t> size = dy.sizes().slice(2).vec();
@@ -71,7 +73,7 @@ void upsampling(const Comparison& compare, const FusedKernels& kernels, const Im
 }
 
 // As torch concatenates, and takes the gradients of a skip connection apart and adds them, and as the U-Net does.
-void skips(const Comparison& compare, const FusedKernels& kernels, const Images& shape, int64_t n) {
+void skips(const Comparison& compare, const ops::ImageKernels& kernels, const Images& shape, int64_t n) {
   const int64_t c = shape.channels;
   const Tensor x = compare.image(n, c, shape.size), skip = compare.image(n, c, shape.size), dy = compare.image(n, 2 * c, shape.size);
   const auto bytes = static_cast<double>(x.nbytes());
@@ -93,10 +95,10 @@ void skips(const Comparison& compare, const FusedKernels& kernels, const Images&
       });
 }
 
-void linear_attention(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+void linear_attention(const Comparison& compare, const ops::AttentionKernels& kernels, int64_t size, int64_t n) {
   constexpr int64_t heads = 4;
-  const LinearAttentionInput in{compare.image(n, 3 * heads * 32, size),
-                                compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}).expand({n, -1, -1, -1, -1}), heads};
+  const ops::LinearAttentionInput in{compare.image(n, 3 * heads * 32, size),
+                                     compare.vectors(2 * heads, 32, 4).view({2, heads, 32, 4}).expand({n, -1, -1, -1, -1}), heads};
   const Tensor dout = compare.image(n, heads * 32, size);
   const auto out = kernels.linear_attention(in);
   const auto qkv = static_cast<double>(in.qkv.nbytes()), more = static_cast<double>(dout.nbytes());
@@ -106,7 +108,7 @@ void linear_attention(const Comparison& compare, const FusedKernels& kernels, in
 }
 
 // As torch joins keys and values with those of the memory, and takes their gradients apart, and as the U-Net does.
-void memory_tokens(const Comparison& compare, const FusedKernels& kernels, int64_t size, int64_t n) {
+void memory_tokens(const Comparison& compare, const ops::AttentionKernels& kernels, int64_t size, int64_t n) {
   constexpr int64_t heads = 4, channels = 32, memories = 4;
   const Tensor qkv = compare.image(n, 3 * heads * channels, size).permute({0, 2, 3, 1}).view({n, size * size, 3, heads, channels});
   const Tensor memory = compare.vectors(n, 2 * heads * memories, channels).view({n, 2, heads, memories, channels});
@@ -130,23 +132,23 @@ void memory_tokens(const Comparison& compare, const FusedKernels& kernels, int64
 int run(int argc, char** argv) {
   const at::NoGradGuard no_grad;
   const auto& on = accelerator(argc > 1 ? argv[1] : "auto");
-  const auto* kernels = fused_kernels(on.device());
-  if (!kernels) throw Error("no kernels for " + on.description());
+  const ops::Kernels& kernels = ops::kernels(on.device());
+  if (!kernels.images || !kernels.attention) throw Error("no kernels for " + on.description());
   const auto stream = on.use_stream();
   const Comparison compare(on, argc > 2 ? std::atof(argv[2]) : 0.2);
   fmt::print("{}\n", on.description());
   const std::vector<Images> video = {{64, 32}, {64, 16}, {128, 16}, {128, 8}, {256, 8}}, dmlab = {{48, 64}, {96, 32}, {192, 16}, {384, 8}};
   for (const auto& [batch, network] : {std::pair{32, video}, std::pair{32, dmlab}, std::pair{1, dmlab}, std::pair{100, dmlab}})
     for (const Images& shape : network) {
-      norms(compare, *kernels, shape, batch);
-      biases(compare, *kernels, shape, batch);
-      upsampling(compare, *kernels, shape, batch);
-      skips(compare, *kernels, shape, batch);
+      norms(compare, *kernels.images, shape, batch);
+      biases(compare, *kernels.images, shape, batch);
+      upsampling(compare, *kernels.images, shape, batch);
+      skips(compare, *kernels.images, shape, batch);
     }
   for (const int64_t batch : {1, 32, 100})
     for (const int64_t size : {64, 32, 16}) {
-      linear_attention(compare, *kernels, size, batch);
-      if (size < 64) memory_tokens(compare, *kernels, size, batch);
+      linear_attention(compare, *kernels.attention, size, batch);
+      if (size < 64) memory_tokens(compare, *kernels.attention, size, batch);
     }
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "diffusion_forcing/config/experiment.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/core/fast_math.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/core/version.hpp"

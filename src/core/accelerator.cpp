@@ -6,13 +6,10 @@
 #include <dlfcn.h>
 #include <sys/resource.h>
 
-#include <array>
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <mutex>
 
-#include "core/fused_kernels.hpp"
 #include "diffusion_forcing/core/error.hpp"
 
 namespace df {
@@ -57,19 +54,9 @@ CreateCuda load_cuda(std::string& message) {
   return reinterpret_cast<CreateCuda>(dlsym(library, "df_create_cuda_accelerator"));
 }
 
-// Kernels by type of device; set once, when the first accelerator of the type is made.
-std::array<std::atomic<const FusedKernels*>, at::COMPILE_TIME_MAX_DEVICE_TYPES> kernels_of_type{};
-
 }  // namespace
 
-const FusedKernels* fused_kernels(at::Device device) {
-  return kernels_of_type[static_cast<size_t>(device.type())].load(std::memory_order_acquire);
-}
-void set_fused_kernels(at::DeviceType type, const FusedKernels* kernels) {
-  kernels_of_type[static_cast<size_t>(type)].store(kernels, std::memory_order_release);
-}
-
-const Accelerator& accelerator(const std::string& device) {
+const Accelerator& accelerator(const std::string& device, std::string* why_cpu) {
   static const Cpu cpu;
   static std::mutex mutex;
   static auto& made = *new std::map<int, Accelerator*>;  // leaked: CUDA objects must not be destroyed at exit
@@ -84,11 +71,11 @@ const Accelerator& accelerator(const std::string& device) {
   std::string message;
   Accelerator* created = nullptr;
   if (const CreateCuda create = load_cuda(message)) created = create(index, &message);
-  if (created) {
-    set_fused_kernels(created->device().type(), created->kernels());
-    return *(made[index] = created);
+  if (created) return *(made[index] = created);
+  if (device == "auto") {
+    if (why_cpu) *why_cpu = message;
+    return cpu;
   }
-  if (device == "auto") return cpu;
   throw Error("device " + device + ": " + message + " (build with the CUDA toolkit after ./scripts/setup.sh --cuda)");
 }
 

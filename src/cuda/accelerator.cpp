@@ -2,7 +2,6 @@
 // The CUDA accelerator: one stream of its own, graphs recorded on it, generators and figures of one device.
 #include "diffusion_forcing/core/accelerator.hpp"
 
-#include <ATen/Context.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
@@ -15,7 +14,7 @@
 
 #include <exception>
 
-#include "cuda/kernels.hpp"
+#include "cuda/tables.hpp"
 
 namespace df {
 
@@ -92,10 +91,9 @@ class CudaGraph final : public Graph {
 class Cuda final : public Accelerator {
  public:
   explicit Cuda(c10::DeviceIndex index) : index_(index), stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, index)) {
-    auto& context = at::globalContext();
-    context.setAllowTF32CuBLAS(true);
-    context.setAllowTF32CuDNN(true);
-    context.setBenchmarkCuDNN(true);
+    if (at::cuda::getDeviceProperties(index_)->major != 9) return;  // the kernels are built for Hopper alone
+    kernels_ = {&ops::cuda_images(),       &ops::cuda_attention(), &ops::cuda_convolutions(), &ops::cuda_pointwise(),
+                &ops::cuda_token_layers(), &ops::cuda_cells(),     &ops::cuda_errors()};
   }
   at::Device device() const override { return {at::kCUDA, index_}; }
   std::string description() const override {
@@ -123,12 +121,12 @@ class Cuda final : public Accelerator {
     c10::cuda::CUDACachingAllocator::emptyCache();  // the recording has memory of its own
     return std::make_unique<CudaGraph>(work, options);
   }
-  // The kernels are built for Hopper alone.
-  const FusedKernels* kernels() const override { return at::cuda::getDeviceProperties(index_)->major == 9 ? &cuda_kernels() : nullptr; }
+  const ops::Kernels* kernels() const override { return &kernels_; }
 
  private:
   c10::DeviceIndex index_;
   c10::cuda::CUDAStream stream_;
+  ops::Kernels kernels_;
 };
 
 }  // namespace

@@ -10,15 +10,17 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "core/fused_kernels.hpp"
 #include "cuda/cell_moves.cuh"
 #include "cuda/group_norm.cuh"
 #include "cuda/linear_attention.cuh"
 #include "cuda/pointwise.cuh"
 #include "cuda/rms_norm.cuh"
 #include "cuda/token_error.cuh"
+#include "ops/attention.hpp"
+#include "ops/image.hpp"
+#include "ops/token_error.hpp"
 
-namespace df {
+namespace df::ops {
 
 using bf16 = __nv_bfloat16;
 
@@ -53,7 +55,7 @@ void with_type_and_activation(const GroupNormInput& in, F&& f) {
   });
 }
 
-inline int multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
+inline int multiprocessors(const Tensor& on) { return at::cuda::getDeviceProperties(on.get_device())->multiProcessorCount; }
 inline cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
 inline Tensor float_empty(const Tensor& like, at::IntArrayRef sizes) {
@@ -102,7 +104,7 @@ inline cuda::LinearAttentionShape shape_of(const LinearAttentionInput& in) {
   s.memories = static_cast<int>(in.memory.size(4));
   s.memory_row = static_cast<int>(in.memory.stride(0));
   // A block for each multiprocessor: there is room for two, but not if they come as clusters.
-  const int wanted = std::min(multiprocessors() / std::max(1, s.images * ((s.heads + 1) / 2)), s.pixels / 64);
+  const int wanted = std::min(multiprocessors(in.qkv) / std::max(1, s.images * ((s.heads + 1) / 2)), s.pixels / 64);
   s.chunks = 1;
   while (2 * s.chunks <= std::min(wanted, cuda::most_attention_chunks)) s.chunks *= 2;
   s.chunk = ((s.pixels + s.chunks - 1) / s.chunks + 63) / 64 * 64;
@@ -149,4 +151,4 @@ cuda::CellImages<T> cell_images(const Tensor& x) {
           static_cast<int>(images.stride(1)), static_cast<int>(images.stride(2))};
 }
 
-}  // namespace df
+}  // namespace df::ops

@@ -2,7 +2,7 @@
 // A block takes some elements of one cell, a thread an element at a time; x first, then z.
 #include "cuda/cell_moves.cuh"
 
-#include "core/cell_table.hpp"
+#include "ops/cell_table.hpp"
 #include "cuda/vector.cuh"
 
 namespace df::cuda {

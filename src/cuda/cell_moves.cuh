@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Gather and scatter of a sampling step's cells, on raw memory. The table is that of core/cell_table.hpp.
+// Gather and scatter of a sampling step's cells, on raw memory. The table is that of ops/cell_table.hpp.
 #pragma once
 
 #include <cuda_runtime.h>

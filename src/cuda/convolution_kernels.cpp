@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "cuda/convolution_kernels.hpp"
-
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -9,9 +7,11 @@
 #include "cuda/arguments.hpp"
 #include "cuda/convolution.cuh"
 #include "cuda/convolution_weights.cuh"
+#include "cuda/tables.hpp"
 #include "diffusion_forcing/core/error.hpp"
+#include "ops/convolution_passes.hpp"
 
-namespace df {
+namespace df::ops {
 
 namespace {
 
@@ -32,13 +32,21 @@ cuda::Convolution backward_convolution(const Tensor& dy, const Tensor& w, int64_
   return {shape_of(dy, in, first + second, w.size(2)), true, row, in, static_cast<int>(first)};
 }
 
-}  // namespace
+class CudaConvolutions final : public ConvolutionKernels {
+ public:
+  bool has_convolution(const ImagePair& x, const Tensor& w) const override;
+  Tensor convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const override;
+  bool has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const override;
+  ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const override;
+  bool has_convolution_weights(const ImagePair& x, const Tensor& dy, const Tensor& w) const override;
+  Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const override;
+};
 
-bool ConvolutionKernels::has_convolution(const ImagePair& x, const Tensor& w) const {
-  return fits(x) && of_kind(w) && cuda::convolution_fits(forward_convolution(x, w), multiprocessors());
+bool CudaConvolutions::has_convolution(const ImagePair& x, const Tensor& w) const {
+  return fits(x) && of_kind(w) && cuda::convolution_fits(forward_convolution(x, w), multiprocessors(w));
 }
 
-Tensor ConvolutionKernels::convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const {
+Tensor CudaConvolutions::convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const {
   const c10::cuda::CUDAGuard guard(w.device());
   Tensor y = images_like(x.first, w.size(0));
   const cuda::ConvolutionImages images{{elements<bf16>(x.first), elements<bf16>(x.second)}, {}, {elements_of<bf16>(y)}, image_vector(bias)};
@@ -46,13 +54,13 @@ Tensor ConvolutionKernels::convolution(const ImagePair& x, const Tensor& w, cons
   return y;
 }
 
-bool ConvolutionKernels::has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const {
+bool CudaConvolutions::has_convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second) const {
   return dy.scalar_type() == at::kBFloat16 && of_kind(w) &&
-         cuda::convolution_fits(backward_convolution(dy, w, first, second), multiprocessors());
+         cuda::convolution_fits(backward_convolution(dy, w, first, second), multiprocessors(w));
 }
 
-ImagePair ConvolutionKernels::convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second,
-                                                   const ImagePair& more) const {
+ImagePair CudaConvolutions::convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second,
+                                                 const ImagePair& more) const {
   const c10::cuda::CUDAGuard guard(dy.device());
   ImagePair dx{images_like(dy, first), second > 0 ? images_like(dy, second) : Tensor()};
   const cuda::ConvolutionImages images{{elements<bf16>(dy)},
@@ -63,12 +71,12 @@ ImagePair ConvolutionKernels::convolution_backward(const Tensor& dy, const Tenso
   return dx;
 }
 
-bool ConvolutionKernels::has_convolution_weights(const ImagePair& x, const Tensor& dy, const Tensor& w) const {
+bool CudaConvolutions::has_convolution_weights(const ImagePair& x, const Tensor& dy, const Tensor& w) const {
   const cuda::ConvolutionBatches one{{}, {}, 1, static_cast<int>(x.first.size(1)), shape_of(x.first, w.size(1), w.size(0), w.size(2))};
-  return fits(x) && dy.scalar_type() == at::kBFloat16 && of_kind(w) && cuda::convolution_weights_parts(one, multiprocessors()) > 0;
+  return fits(x) && dy.scalar_type() == at::kBFloat16 && of_kind(w) && cuda::convolution_weights_parts(one, multiprocessors(w)) > 0;
 }
 
-Tensor ConvolutionKernels::convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const {
+Tensor CudaConvolutions::convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const {
   if (batches.x.size() > cuda::ConvolutionBatches::most)
     throw Error(fmt::format("weights of a convolution: expected at most {} batches at a time, got {}", cuda::ConvolutionBatches::most,
                             batches.x.size()));
@@ -82,10 +90,17 @@ Tensor ConvolutionKernels::convolution_weights(const ConvolutionBatches& batches
     all.x[1][i] = elements<bf16>(batches.x[i].second);
     all.dy[i] = elements<bf16>(batches.dy[i]);
   }
-  const int parts = cuda::convolution_weights_parts(all, multiprocessors());
+  const int parts = cuda::convolution_weights_parts(all, multiprocessors(x.first));
   auto partial = float_empty(x.first, {parts, out, side, side, in}), dw = float_empty(x.first, {out, side, side, in});
   C10_CUDA_CHECK(cuda::convolution_weights(all, parts, floats(more), elements_of<float>(partial), elements_of<float>(dw), stream()));
   return dw.permute({0, 3, 1, 2});
 }
 
-}  // namespace df
+}  // namespace
+
+const ConvolutionKernels& cuda_convolutions() {
+  static const auto& kernels = *new CudaConvolutions;  // never destroyed: CUDA may be gone by then
+  return kernels;
+}
+
+}  // namespace df::ops

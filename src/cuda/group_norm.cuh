@@ -2,7 +2,7 @@
 // Group normalisation with what follows it, on raw memory. All float pointers are float32 on the device.
 #pragma once
 
-#include "core/activation.hpp"
+#include "ops/activation.hpp"
 #include "cuda/image_vector.cuh"
 
 namespace df::cuda {

@@ -6,11 +6,11 @@
 
 #include <string>
 
-#include "core/fused_kernels.hpp"
 #include "cuda/token_layers.cuh"
 #include "diffusion_forcing/core/error.hpp"
+#include "ops/token_layers.hpp"
 
-namespace df {
+namespace df::ops {
 
 inline cuda::TokenMatrix token_matrix(const Tensor& x) {
   if (!x.defined()) return {};
@@ -46,4 +46,4 @@ inline cuda::TokenNetwork token_network(const TokenLayers& network) {
   return out;
 }
 
-}  // namespace df
+}  // namespace df::ops

@@ -6,10 +6,10 @@
 
 #include <cmath>
 
-#include "diffusion/token_error.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "ops/token_error.hpp"
 
 namespace df {
 
@@ -45,12 +45,12 @@ Tensor token_weight(const Diffusion& diffusion, TrainingNoise noise, int64_t fra
 // Noisy tokens, and what the network is to give for them, as mixes of x0 and eps: both are linear in them, so that their factors are what
 // `add_noise` and `encode` make of a 1 and a 0.
 struct TrainingTokens {
-  TokenMix noisy, target;
+  ops::TokenMix noisy, target;
 };
 TrainingTokens training_tokens(const Diffusion& diffusion, const Tensor& x0, const Tensor& k, const Tensor& eps) {
   const auto& [config, schedule] = diffusion;
   const auto one = at::ones_like(k, at::kFloat), none = at::zeros_like(one);
-  const TokenMix noisy{x0, eps, add_noise(schedule, one, k, none), add_noise(schedule, none, k, one), config.clip_noise};
+  const ops::TokenMix noisy{x0, eps, add_noise(schedule, one, k, none), add_noise(schedule, none, k, one), config.clip_noise};
   const auto factor = [&](const Tensor& of_x0, const Tensor& of_eps) { return encode(config.output, schedule, of_x0, k, of_eps); };
   const bool without_x0 = config.output == Space::eps, without_eps = config.output == Space::x0;
   return {noisy, {without_x0 ? Tensor() : x0, without_eps ? Tensor() : eps, factor(one, none), factor(none, one), config.clip_noise}};
@@ -114,10 +114,10 @@ Tensor training_loss(CausalModel& model, const Diffusion& diffusion, TrainingNoi
                      const NoiseDraw& draw) {
   check(model, frame_stack, input, draw);
   const auto tokens = training_tokens(diffusion, as_cells(input.x0), as_cells(draw.k), as_cells(draw.eps));
-  const auto out = predicted(model, noise, input, mix_tokens(tokens.noisy).view(input.x0.sizes()), draw.k);
+  const auto out = predicted(model, noise, input, ops::mix_tokens(tokens.noisy).view(input.x0.sizes()), draw.k);
   auto weight = token_weight(diffusion, noise, frame_stack, draw.k).view({-1, 1});  // [B * T, frames or 1]
   if (input.mask.defined()) weight = weight * input.mask.view({-1, frame_stack});
-  return weighted_error({tokens.target, as_cells(out.prediction), weight});
+  return ops::weighted_error({tokens.target, as_cells(out.prediction), weight});
 }
 
 }  // namespace df

@@ -7,16 +7,18 @@
 #include <utility>
 
 #include "core/autocast.hpp"
-#include "models/ops.hpp"
-#include "models/shared_weights.hpp"
+#include "ops/attention.hpp"
+#include "ops/image.hpp"
+#include "ops/image_layout.hpp"
+#include "ops/pointwise.hpp"
 
 namespace df::layers {
 
 namespace {
 
 // Memory tokens of each of `images` images: [images, ...].
-Tensor memory_of(const Tensor& parameter, const ImageRows& rows, int64_t images) {
-  return rows.of(parameter, images).unflatten(1, parameter.sizes());
+Tensor memory_of(const Tensor& parameter, const Call& call, int64_t images) {
+  return call.vectors.of(parameter, images).unflatten(1, parameter.sizes());
 }
 
 }  // namespace
@@ -36,28 +38,29 @@ void ResnetBlock::vectors(std::vector<Tensor>& all) const {
   if (res_conv_) all.push_back(res_conv_->bias());
 }
 
-Tensor ResnetBlock::operator()(const Tensor& x, const ImageRows& rows) const {
-  if (!ops::fused(x.device())) {
-    const Tensor h = norm1_->film_silu((*proj1_)(x), rows.of(mlp_->weight()), {});
-    return norm2_->film_silu((*proj2_)(h), {}, res_conv_ ? (*res_conv_)(x) : x);
-  }
-  const auto [first, kept] = proj1_->without_bias_and_images(x);
-  return after(first, res_conv_ ? res_conv_->without_bias(kept) : kept, rows);
+Tensor ResnetBlock::operator()(const ops::ImagePair& x, const Call& call) const {
+  return ops::fused(x.first.device()) ? with_kernels(x, call) : plain(ops::joined(x), call);
 }
 
-Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& more, const ImageRows& rows) const {
-  if (ops::fused(x.device()) && res_conv_)
-    if (const auto both = proj1_->twice(*res_conv_, x, more)) return after(both->first, both->second, rows);
-  return (*this)(ops::concatenate(x, more), rows);
+Tensor ResnetBlock::plain(const Tensor& x, const Call& call) const {
+  const Tensor h = norm1_->film_silu((*proj1_)(x, call), call.vectors.of(mlp_->weight()), {});
+  return norm2_->film_silu((*proj2_)(h, call), {}, res_conv_ ? (*res_conv_)(x, call) : x);
 }
 
-Tensor ResnetBlock::after(const Tensor& first, const Tensor& residual, const ImageRows& rows) const {
+Tensor ResnetBlock::with_kernels(const ops::ImagePair& x, const Call& call) const {
+  if (x.second.defined() && res_conv_)
+    if (const auto both = proj1_->twice(*res_conv_, x, call)) return after_first(both->first, both->second, call);
+  const auto [first, kept] = proj1_->without_bias_and_images(ops::joined(x), call);
+  return after_first(first, res_conv_ ? res_conv_->without_bias(kept, call) : kept, call);
+}
+
+Tensor ResnetBlock::after_first(const Tensor& first, const Tensor& residual, const Call& call) const {
   const auto vectors = [&](const GroupNorm& norm, const Tensor& x_bias, const Tensor& residual_bias) {
-    return ops::NormVectors{rows.of(norm.weight()), rows.of(norm.bias()), x_bias, residual_bias};
+    return ops::NormVectors{call.vectors.of(norm.weight()), call.vectors.of(norm.bias()), x_bias, residual_bias};
   };
-  const Tensor h = ops::group_norm(first, vectors(*norm1_, rows.of(proj1_->bias()), {}), GroupNorm::groups, Activation::silu, {});
-  const Tensor residual_bias = res_conv_ ? rows.of(res_conv_->bias()) : Tensor();
-  return ops::group_norm(proj2_->without_bias(h), vectors(*norm2_, rows.of(proj2_->bias()), residual_bias), GroupNorm::groups,
+  const Tensor h = ops::group_norm(first, vectors(*norm1_, call.vectors.of(proj1_->bias()), {}), GroupNorm::groups, Activation::silu, {});
+  const Tensor residual_bias = res_conv_ ? call.vectors.of(res_conv_->bias()) : Tensor();
+  return ops::group_norm(proj2_->without_bias(h, call), vectors(*norm2_, call.vectors.of(proj2_->bias()), residual_bias), GroupNorm::groups,
                          Activation::silu, residual);
 }
 
@@ -75,10 +78,10 @@ void LinearAttention::vectors(std::vector<Tensor>& all) const {
   all.insert(all.end(), {mem_kv_, norm_->g(), to_out_->bias(), out_norm_->g()});
 }
 
-Tensor LinearAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const auto [normed, kept] = norm_->and_images(x, rows);
-  const Tensor attended = ops::linear_attention((*to_qkv_)(normed), memory_of(mem_kv_, rows, x.size(0)), heads_);
-  return (*out_norm_)(to_out_->unbiased(attended), rows, kept);
+Tensor LinearAttention::operator()(const Tensor& x, const Call& call) const {
+  const auto [normed, kept] = norm_->and_images(x, call);
+  const Tensor attended = ops::linear_attention((*to_qkv_)(normed, call), memory_of(mem_kv_, call, x.size(0)), heads_);
+  return (*out_norm_)(to_out_->unbiased(attended, call), call, kept);
 }
 
 FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator generator) {
@@ -91,9 +94,9 @@ FullAttention::FullAttention(int64_t channels, int64_t heads, at::Generator gene
 
 void FullAttention::vectors(std::vector<Tensor>& all) const { all.insert(all.end(), {mem_kv_, norm_->g(), to_out_->bias()}); }
 
-Tensor FullAttention::operator()(const Tensor& x, const ImageRows& rows) const {
-  const auto [normed, kept] = norm_->and_images(x, rows);
-  return (*to_out_)(ops::full_attention((*to_qkv_)(normed), memory_of(mem_kv_, rows, x.size(0))), rows, kept);
+Tensor FullAttention::operator()(const Tensor& x, const Call& call) const {
+  const auto [normed, kept] = norm_->and_images(x, call);
+  return (*to_out_)(ops::full_attention((*to_qkv_)(normed, call), memory_of(mem_kv_, call, x.size(0))), call, kept);
 }
 
 std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string& name, Attention kind, int64_t channels, int64_t heads,
@@ -110,16 +113,16 @@ Downsample::Downsample(int64_t in, int64_t out, at::Generator generator) {
   bias_ = conv->register_parameter("bias", uniform_weight({out}, bound, generator));
 }
 
-Tensor Downsample::operator()(const Tensor& x, const ImageRows& rows) const {
+Tensor Downsample::operator()(const Tensor& x, const Call& call) const {
   // The 1x1 convolution of the patches is a 2x2 convolution of stride 2: the patches need not be built.
-  const Tensor bias = rows.of(bias_);
-  const Tensor y = convolution(x, weight_, bias.defined() ? Tensor() : bias_, 2, 0, {weight_.size(0), x.size(1), 2, 2});
+  const Tensor bias = call.vectors.of(bias_);
+  const Tensor y = ops::convolution(x, {weight_, call.shared}, bias.defined() ? Tensor() : bias_, 2, 0, {weight_.size(0), x.size(1), 2, 2});
   return bias.defined() ? ops::add_bias(y, bias, {}) : y;
 }
 
 Upsample::Upsample(int64_t in, int64_t out, at::Generator generator) : conv_(add<Conv2d>(*this, "1", in, out, 3, true, generator)) {}
 
-Tensor Upsample::operator()(const Tensor& x, const ImageRows& rows) const { return (*conv_)(ops::upsample(x), rows); }
+Tensor Upsample::operator()(const Tensor& x, const Call& call) const { return (*conv_)(ops::upsample(x), call); }
 
 ConvGru::ConvGru(int64_t channels, at::Generator generator) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(channels));
@@ -132,8 +135,9 @@ ConvGru::ConvGru(int64_t channels, at::Generator generator) {
   weights("h2h", h2h_weight_, h2h_bias_);
 }
 
-Tensor ConvGru::operator()(const Tensor& x, const Tensor& z) const {
-  return ops::gru_cell(convolution(x, x2h_weight_, x2h_bias_, 1, 1), convolution(z, h2h_weight_, h2h_bias_, 1, 1), z);
+Tensor ConvGru::operator()(const Tensor& x, const Tensor& z, const Call& call) const {
+  return ops::gru_cell(ops::convolution(x, {x2h_weight_, call.shared}, x2h_bias_, 1, 1),
+                       ops::convolution(z, {h2h_weight_, call.shared}, h2h_bias_, 1, 1), z);
 }
 
 Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator generator) {
@@ -144,15 +148,15 @@ Decoder::Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator gene
   out_ = add<Conv2d>(*this, "1", hidden, out, 1, true, generator);
 }
 
-Tensor Decoder::operator()(const Tensor& z) const {
+Tensor Decoder::operator()(const Tensor& z, const Call& call) const {
   if (!ops::fused(z.device()) || !shortcut_) {
-    const Tensor h = (*conv2_)(at::relu((*conv1_)(z)));
-    return (*out_)(at::relu(h + (shortcut_ ? (*shortcut_)(z) : z)));
+    const Tensor h = (*conv2_)(at::relu((*conv1_)(z, call)), call);
+    return (*out_)(at::relu(h + (shortcut_ ? (*shortcut_)(z, call) : z)), call);
   }
   // Channels beyond those that there are stay zeros until the end.
   const Tensor latent = z.to(Autocast::type(z.device().type(), z.scalar_type()));
-  const Tensor h = conv2_->padded(at::relu(conv1_->padded(latent)));
-  const Tensor x = out_->padded(at::relu(h + shortcut_->padded(latent)));
+  const Tensor h = conv2_->padded(at::relu(conv1_->padded(latent, call)), call);
+  const Tensor x = out_->padded(at::relu(h + shortcut_->padded(latent, call)), call);
   return x.narrow(1, 0, out_->bias().size(0)) + out_->bias().to(x.scalar_type()).view({1, -1, 1, 1});
 }
 

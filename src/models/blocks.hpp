@@ -17,17 +17,18 @@ class ResnetBlock : public Module {
   // Maps SiLU(embedding) [N, E] to the modulation, [N, 2 out]: what a noise level does to the block, h -> h * (1 + scale) + shift.
   const Linear& modulation() const { return *mlp_; }
   const GroupNorm& modulated() const { return *norm1_; }
-  // Adds the parameters that all images share and of which operator() wants rows on a device with kernels.
+  // Adds the parameters that all images share and that a call has vectors for on a device with kernels.
   void vectors(std::vector<Tensor>& all) const;
-  // rows: with kernels those of the modulated norm (gain for its weight, shift for its bias) and of vectors(); else the modulation, as that
-  // of its weight.
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
-  // Of x and `more` beside each other in their channels.
-  Tensor operator()(const Tensor& x, const Tensor& more, const ImageRows& rows) const;
+  // x: images, or two beside each other in their channels. The call's vectors hold the modulation, in place of modulation().weight(); with
+  // kernels instead those of the modulated norm (gain for its weight, shift for its bias) and of vectors().
+  Tensor operator()(const ops::ImagePair& x, const Call& call) const;
 
  private:
-  // With kernels: what comes after proj1, whose output this is without the bias; and the residual, if a convolution then without its bias.
-  Tensor after(const Tensor& first, const Tensor& residual, const ImageRows& rows) const;
+  Tensor plain(const Tensor& x, const Call& call) const;
+  Tensor with_kernels(const ops::ImagePair& x, const Call& call) const;
+  // What comes after the first convolution, whose output this is without the bias; and the residual, if a convolution then without its
+  // bias.
+  Tensor after_first(const Tensor& first, const Tensor& residual, const Call& call) const;
 
   std::shared_ptr<Linear> mlp_;
   std::shared_ptr<Conv2d> proj1_, proj2_, res_conv_;  // res_conv_ only where in != out
@@ -39,8 +40,8 @@ class PixelAttention : public Module {
  public:
   static constexpr int64_t head_channels = 32, memories = 4;
   virtual void vectors(std::vector<Tensor>& all) const = 0;
-  // x [N, C, H, W]; rows of vectors(), or none.
-  virtual Tensor operator()(const Tensor& x, const ImageRows& rows) const = 0;
+  // x [N, C, H, W]; the call may have vectors in place of vectors().
+  virtual Tensor operator()(const Tensor& x, const Call& call) const = 0;
 };
 
 // Queries are normalised over channels and keys over pixels, so the cost is linear in H W (Shen et al. 2021).
@@ -48,7 +49,7 @@ class LinearAttention : public PixelAttention {
  public:
   LinearAttention(int64_t channels, int64_t heads, at::Generator generator);
   void vectors(std::vector<Tensor>& all) const override;
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
+  Tensor operator()(const Tensor& x, const Call& call) const override;
 
  private:
   int64_t heads_;
@@ -61,7 +62,7 @@ class FullAttention : public PixelAttention {
  public:
   FullAttention(int64_t channels, int64_t heads, at::Generator generator);
   void vectors(std::vector<Tensor>& all) const override;
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const override;
+  Tensor operator()(const Tensor& x, const Call& call) const override;
 
  private:
   Tensor mem_kv_;  // [2, heads, 4, 32]
@@ -77,7 +78,7 @@ std::shared_ptr<PixelAttention> add_attention(Module& parent, const std::string&
 class Downsample : public Module {
  public:
   Downsample(int64_t in, int64_t out, at::Generator generator);
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  Tensor operator()(const Tensor& x, const Call& call) const;
   const Tensor& bias() const { return bias_; }
 
  private:
@@ -88,7 +89,7 @@ class Downsample : public Module {
 class Upsample : public Module {
  public:
   Upsample(int64_t in, int64_t out, at::Generator generator);
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  Tensor operator()(const Tensor& x, const Call& call) const;
   const Tensor& bias() const { return conv_->bias(); }
 
  private:
@@ -99,7 +100,7 @@ class Upsample : public Module {
 class ConvGru : public Module {
  public:
   ConvGru(int64_t channels, at::Generator generator);
-  Tensor operator()(const Tensor& x, const Tensor& z) const;
+  Tensor operator()(const Tensor& x, const Tensor& z, const Call& call) const;
 
  private:
   Tensor x2h_weight_, x2h_bias_, h2h_weight_, h2h_bias_;
@@ -109,7 +110,7 @@ class ConvGru : public Module {
 class Decoder : public Module {
  public:
   Decoder(int64_t latent, int64_t hidden, int64_t out, at::Generator generator);
-  Tensor operator()(const Tensor& z) const;
+  Tensor operator()(const Tensor& z, const Call& call) const;
 
  private:
   std::shared_ptr<Conv2d> conv1_, conv2_, shortcut_, out_;  // shortcut_ only where latent != hidden

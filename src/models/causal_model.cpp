@@ -6,15 +6,15 @@
 #include <vector>
 
 #include "diffusion_forcing/core/error.hpp"
-#include "models/recompute.hpp"
+#include "ops/recompute.hpp"
 
 namespace df {
 
 SequenceOutput CausalModel::unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) {
   const int64_t tokens = x.size(1);
   std::vector<Tensor> predictions, latents;
-  const TokenRunner run(*this, recompute_);
-  const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+  const ops::TokenRunner run(*this, recompute_);
+  const ops::TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
     const TokenOutput out = step(in[0], in[1], in.size() > 3 ? in[3] : Tensor(), in[2]);
     return {out.prediction, out.z};
   };

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "models/ops.hpp"
-#include "models/shared_weights.hpp"
+#include "ops/image.hpp"
+#include "ops/image_layout.hpp"
 
 namespace df::layers {
 
@@ -14,17 +14,17 @@ Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generat
   return at::empty(sizes, at::kFloat).uniform_(-bound, bound, std::move(generator));
 }
 
-Tensor ImageRows::of(const Tensor& parameter) const {
+Tensor ImageVectors::of(const Tensor& parameter) const {
   const auto found = rows_.find(parameter.unsafeGetTensorImpl());
   return found == rows_.end() ? Tensor() : found->second;
 }
 
-Tensor ImageRows::of(const Tensor& parameter, int64_t images) const {
+Tensor ImageVectors::of(const Tensor& parameter, int64_t images) const {
   const Tensor own = of(parameter);
   return own.defined() || !parameter.defined() ? own : parameter.flatten().expand({images, -1});
 }
 
-void ImageRows::add(const std::vector<Tensor>& parameters, const Tensor& all) {
+void ImageVectors::add(const std::vector<Tensor>& parameters, const Tensor& all) {
   std::vector<int64_t> sizes;
   for (const Tensor& parameter : parameters) sizes.push_back(parameter.numel());
   const auto parts = all.split_with_sizes(sizes, 1);
@@ -45,14 +45,16 @@ Convolution::Convolution(at::IntArrayRef sizes, bool bias, at::Generator generat
   if (bias) bias_ = register_parameter("bias", uniform_weight({sizes[0]}, bound, generator));
 }
 
-Tensor Convolution::operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual) const {
-  const Tensor bias = rows.of(bias_);
-  if (bias.defined()) return residual.defined() ? ops::add_bias(without_bias(x), bias, residual) : biased(x, bias);
-  const Tensor y = (*this)(x);
+Tensor Convolution::operator()(const Tensor& x, const Call& call, const Tensor& residual) const {
+  const Tensor bias = call.vectors.of(bias_);
+  if (bias.defined()) return residual.defined() ? ops::add_bias(without_bias(x, call), bias, residual) : biased(x, bias, call);
+  const Tensor y = convolve(x, bias_, call);
   return residual.defined() ? residual + y : y;
 }
 
-Tensor Convolution::biased(const Tensor& x, const Tensor& bias) const { return ops::add_bias(without_bias(x), bias, {}); }
+Tensor Convolution::biased(const Tensor& x, const Tensor& bias, const Call& call) const {
+  return ops::add_bias(without_bias(x, call), bias, {});
+}
 
 void Convolution::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
   Module::to(device, dtype, non_blocking);
@@ -63,30 +65,37 @@ void Convolution::to(torch::Device device, bool non_blocking) {
   arrange();
 }
 void Convolution::arrange() {
-  if (ops::fused(weight_.device())) weight_.set_data(weight_.detach().movedim(1, -1).contiguous().movedim(-1, 1));
+  if (ops::fused(weight_.device())) weight_.set_data(ops::arranged_weight(weight_.detach()));
 }
 
-Unbiased Convolution::unbiased(const Tensor& x) const {
-  if (ops::fused(x.device())) return {without_bias(x), bias_};
-  return {(*this)(x), {}};
+Unbiased Convolution::unbiased(const Tensor& x, const Call& call) const {
+  if (ops::fused(x.device())) return {without_bias(x, call), bias_};
+  return {(*this)(x, call), {}};
 }
 
-Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias) const { return convolution(x, weight(), bias, 1, padding_); }
-
-Tensor Conv2d::biased(const Tensor& x, const Tensor& bias) const { return biased_convolution(x, weight(), bias, padding_); }
-
-std::pair<Tensor, Tensor> Conv2d::without_bias_and_images(const Tensor& x) const { return convolution_and_images(x, weight(), padding_); }
-
-std::optional<std::pair<Tensor, Tensor>> Conv2d::twice(const Conv2d& other, const Tensor& x, const Tensor& more) const {
-  return convolve_twice(x, more, weight(), other.weight());
+Tensor Conv2d::operator()(const ops::ImagePair& x, const Call& call) const {
+  const Tensor own = call.vectors.of(bias());
+  if (!own.defined()) return (*this)(at::cat({x.first, x.second}, 1), call);
+  return ops::convolution_of_both(x.first, x.second, weight_of(call), own, padding_);
 }
 
-Tensor Conv2d::padded(const Tensor& x) const { return padded_convolution(x, weight(), padding_); }
-
-Tensor Conv2d::of_both(const Tensor& x, const Tensor& more, const ImageRows& rows) const {
-  const Tensor own = rows.of(bias());
-  return own.defined() ? convolution_of_both(x, more, weight(), own, padding_) : (*this)(at::cat({x, more}, 1));
+Tensor Conv2d::convolve(const Tensor& x, const Tensor& bias, const Call& call) const {
+  return ops::convolution(x, weight_of(call), bias, 1, padding_);
 }
+
+Tensor Conv2d::biased(const Tensor& x, const Tensor& bias, const Call& call) const {
+  return ops::biased_convolution(x, weight_of(call), bias, padding_);
+}
+
+std::pair<Tensor, Tensor> Conv2d::without_bias_and_images(const Tensor& x, const Call& call) const {
+  return ops::convolution_and_images(x, weight_of(call), padding_);
+}
+
+std::optional<std::pair<Tensor, Tensor>> Conv2d::twice(const Conv2d& other, const ops::ImagePair& x, const Call& call) const {
+  return ops::convolve_twice(x.first, x.second, weight_of(call), other.weight_of(call));
+}
+
+Tensor Conv2d::padded(const Tensor& x, const Call& call) const { return ops::padded_convolution(x, weight_of(call), padding_); }
 
 GroupNorm::GroupNorm(int64_t channels) {
   weight_ = register_parameter("weight", at::ones({channels}));
@@ -105,13 +114,13 @@ Tensor GroupNorm::film_silu(const Tensor& x, const Tensor& modulation, const Ten
 
 RmsNorm::RmsNorm(int64_t channels) { g_ = register_parameter("g", at::ones({1, channels, 1, 1})); }
 
-Tensor RmsNorm::operator()(const Unbiased& x, const ImageRows& rows, const Tensor& residual) const {
+Tensor RmsNorm::operator()(const Unbiased& x, const Call& call, const Tensor& residual) const {
   const int64_t images = x.x.size(0);
-  return ops::rms_norm(x.x, rows.of(x.bias, images), rows.of(g_, images), residual);
+  return ops::rms_norm(x.x, call.vectors.of(x.bias, images), call.vectors.of(g_, images), residual);
 }
 
-std::pair<Tensor, Tensor> RmsNorm::and_images(const Tensor& x, const ImageRows& rows) const {
-  return ops::rms_norm_and_images(x, rows.of(g_, x.size(0)));
+std::pair<Tensor, Tensor> RmsNorm::and_images(const Tensor& x, const Call& call) const {
+  return ops::rms_norm_and_images(x, call.vectors.of(g_, x.size(0)));
 }
 
 SinusoidalEmbedding::SinusoidalEmbedding(int64_t dim) {

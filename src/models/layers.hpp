@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "diffusion_forcing/core/tensor.hpp"
+#include "ops/convolution.hpp"
+#include "ops/convolution_passes.hpp"
 
 namespace df::layers {
 
@@ -32,9 +34,9 @@ class Group : public Module {};
 // U(-bound, bound), to be registered as a parameter.
 Tensor uniform_weight(at::IntArrayRef sizes, double bound, at::Generator generator);
 
-// What each image of a call has of its own, by the parameter that it comes from. Of a bias, say, that all images share there is a row for
-// each of them: an operator then leaves each image's gradient as it is, and one sum where the rows were made serves all images and tokens.
-class ImageRows {
+// What each image of a call has in place of a parameter. Where all images share a bias, say, there is still a row of it for each image: an
+// operator then leaves each image's gradient as it is, and one sum where the rows were made serves all images and tokens.
+class ImageVectors {
  public:
   void add(const Tensor& parameter, const Tensor& rows) { rows_.emplace(parameter.unsafeGetTensorImpl(), rows); }
   // all: the rows of several parameters beside each other.
@@ -46,6 +48,12 @@ class ImageRows {
 
  private:
   std::unordered_map<const at::TensorImpl*, Tensor> rows_;
+};
+
+// What a call of a network has besides its images. Blocks take it as their last argument and hand it on: block(images, call).
+struct Call {
+  ImageVectors vectors = {};
+  const ops::SharedWeights* shared = nullptr;  // of the sequence that the call is a token of; null: weights are taken as they are
 };
 
 class Linear : public Module {
@@ -67,12 +75,11 @@ struct Unbiased {
 // What convolutions of images have in common.
 class Convolution : public Module {
  public:
-  Tensor operator()(const Tensor& x) const { return convolve(x, bias_); }
-  // With the rows of the bias, where there are any; plus the residual, which may be undefined.
-  Tensor operator()(const Tensor& x, const ImageRows& rows, const Tensor& residual = {}) const;
+  // With its bias, plus the residual, which may be undefined.
+  Tensor operator()(const Tensor& x, const Call& call, const Tensor& residual = {}) const;
   // Leaves the bias to the next operator where that is faster.
-  Unbiased unbiased(const Tensor& x) const;
-  Tensor without_bias(const Tensor& x) const { return convolve(x, {}); }
+  Unbiased unbiased(const Tensor& x, const Call& call) const;
+  Tensor without_bias(const Tensor& x, const Call& call) const { return convolve(x, {}, call); }
   const Tensor& bias() const { return bias_; }
   using Module::to;
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
@@ -81,12 +88,12 @@ class Convolution : public Module {
  protected:
   // sizes: of the weight, output channels first.
   Convolution(at::IntArrayRef sizes, bool bias, at::Generator generator);
-  virtual Tensor convolve(const Tensor& x, const Tensor& bias) const = 0;  // the bias may be undefined
-  virtual Tensor biased(const Tensor& x, const Tensor& bias) const;        // by image, [N, out]
+  virtual Tensor convolve(const Tensor& x, const Tensor& bias, const Call& call) const = 0;  // the bias may be undefined
+  virtual Tensor biased(const Tensor& x, const Tensor& bias, const Call& call) const;        // by image, [N, out]
   const Tensor& weight() const { return weight_; }
 
  private:
-  void arrange();  // the weight with channels innermost where the activations are, so that no call has to rearrange it
+  void arrange();  // the weight as the activations of its device lie, so that no call has to rearrange it
   Tensor weight_, bias_;
 };
 
@@ -95,18 +102,20 @@ class Conv2d : public Convolution {
  public:
   Conv2d(int64_t in, int64_t out, int64_t kernel, bool bias, at::Generator generator)
       : Convolution({out, in, kernel, kernel}, bias, std::move(generator)), padding_(kernel / 2) {}
-  // Without the bias; and x for another use, whose gradient is added as that of the convolution arises.
-  std::pair<Tensor, Tensor> without_bias_and_images(const Tensor& x) const;
-  // This and another one of `x` and `more` beside each other in their channels, without biases; nothing where kernels want them joined.
-  std::optional<std::pair<Tensor, Tensor>> twice(const Conv2d& other, const Tensor& x, const Tensor& more) const;
-  // Without the bias, where weights are shared with zeros for further channels (models/shared_weights.hpp).
-  Tensor padded(const Tensor& x) const;
-  // Of x and `more` beside each other in their channels, of which those beyond `in` do not count; with the rows of the bias.
-  Tensor of_both(const Tensor& x, const Tensor& more, const ImageRows& rows) const;
+  using Convolution::operator();
+  // Of images beside each other in their channels; channels beyond `in` do not count.
+  Tensor operator()(const ops::ImagePair& x, const Call& call) const;
+  // Without the bias; and x for another use, whose gradient is added while that of the convolution is computed.
+  std::pair<Tensor, Tensor> without_bias_and_images(const Tensor& x, const Call& call) const;
+  // This and another one of the same two images, without biases; nothing where kernels want the images joined.
+  std::optional<std::pair<Tensor, Tensor>> twice(const Conv2d& other, const ops::ImagePair& x, const Call& call) const;
+  // Without the bias, of images that have zeros for further channels, and has such itself (ops::padded_convolution).
+  Tensor padded(const Tensor& x, const Call& call) const;
 
  private:
-  Tensor convolve(const Tensor& x, const Tensor& bias) const override;
-  Tensor biased(const Tensor& x, const Tensor& bias) const override;
+  ops::ConvolutionWeight weight_of(const Call& call) const { return {weight(), call.shared}; }
+  Tensor convolve(const Tensor& x, const Tensor& bias, const Call& call) const override;
+  Tensor biased(const Tensor& x, const Tensor& bias, const Call& call) const override;
   int64_t padding_;
 };
 
@@ -127,10 +136,10 @@ class GroupNorm : public Module {
 class RmsNorm : public Module {
  public:
   explicit RmsNorm(int64_t channels);
-  // [N, C, H, W], with the rows of its parameter and of the bias where there are any, plus the residual where there is one.
-  Tensor operator()(const Unbiased& x, const ImageRows& rows, const Tensor& residual = {}) const;
-  // And x for another use, whose gradient is added as that of the norm arises.
-  std::pair<Tensor, Tensor> and_images(const Tensor& x, const ImageRows& rows) const;
+  // [N, C, H, W], plus the residual where there is one.
+  Tensor operator()(const Unbiased& x, const Call& call, const Tensor& residual = {}) const;
+  // And x for another use, whose gradient is added while that of the norm is computed.
+  std::pair<Tensor, Tensor> and_images(const Tensor& x, const Call& call) const;
   const Tensor& g() const { return g_; }
 
  private:

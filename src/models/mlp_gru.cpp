@@ -14,8 +14,8 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
 #include "models/layers.hpp"
-#include "models/mlp_gru_recurrence.hpp"
-#include "models/recompute.hpp"
+#include "ops/mlp_gru_recurrence.hpp"
+#include "ops/recompute.hpp"
 
 namespace df {
 
@@ -32,8 +32,8 @@ class ResidualLayer : public torch::nn::Module {
     if (in != out) shortcut_ = add<Linear>(*this, "shortcut", in, out, generator);
   }
   Tensor operator()(const Tensor& x) const { return at::gelu((*mlp_)(x).add_(shortcut_ ? (*shortcut_)(x) : x)); }
-  ResidualWeights weights() const {
-    ResidualWeights w{mlp_->first().weight(), mlp_->first().bias(), mlp_->second().weight(), mlp_->second().bias(), {}, {}};
+  ops::ResidualWeights weights() const {
+    ops::ResidualWeights w{mlp_->first().weight(), mlp_->first().bias(), mlp_->second().weight(), mlp_->second().bias(), {}, {}};
     if (shortcut_) w.shortcut = shortcut_->weight(), w.shortcut_bias = shortcut_->bias();
     return w;
   }
@@ -65,8 +65,8 @@ Tensor run(const std::vector<Layer>& layers, Tensor x) {
   return x;
 }
 
-MlpWeights weights(const std::vector<Layer>& layers) {
-  MlpWeights w;
+ops::MlpWeights weights(const std::vector<Layer>& layers) {
+  ops::MlpWeights w;
   for (const Layer& layer : layers) {
     if (layer.residual)
       w.residual.push_back(layer.residual->weights());
@@ -89,7 +89,7 @@ class GruCell : public torch::nn::Module {
     bias_hh_ = weight("bias_hh", {3 * hidden});
   }
   Tensor operator()(const Tensor& x, const Tensor& z) const { return at::gru_cell(x, z, weight_ih_, weight_hh_, bias_ih_, bias_hh_); }
-  GruWeights weights() const { return {weight_ih_, weight_hh_, bias_ih_, bias_hh_}; }
+  ops::GruWeights weights() const { return {weight_ih_, weight_hh_, bias_ih_, bias_hh_}; }
 
  private:
   Tensor weight_ih_, weight_hh_, bias_ih_, bias_hh_;
@@ -131,7 +131,7 @@ class MlpGru final : public CausalModel {
   SequenceOutput unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
     check_inputs({x.size(0), x.size(1)}, x, k, c, z);
     const Tensor tokens = features(x, k, c);
-    const Tensor all = one_operator() ? mlp_gru_recurrence(weights(), tokens, z) : token_by_token(tokens, z);  // [B, T, latent]
+    const Tensor all = one_operator() ? ops::mlp_gru_recurrence(weights(), tokens, z) : token_by_token(tokens, z);  // [B, T, latent]
     return {(*x_from_z_)(all), all};
   }
 
@@ -154,8 +154,8 @@ class MlpGru final : public CausalModel {
   bool one_operator() const {
     return !(recompute() && at::GradMode::is_enabled()) && before_.front().residual->weights().shortcut.defined();
   }
-  MlpGruWeights weights() const {
-    MlpGruWeights all{df::weights(before_), {}, df::weights(after_)};
+  ops::MlpGruWeights weights() const {
+    ops::MlpGruWeights all{df::weights(before_), {}, df::weights(after_)};
     for (const auto& cell : cells_) all.cells.push_back(cell->weights());
     return all;
   }
@@ -163,8 +163,8 @@ class MlpGru final : public CausalModel {
   Tensor token_by_token(const Tensor& features, const Tensor& z) const {
     std::vector<Tensor> latents;
     Tensor latent = z;
-    const TokenRunner run(*this, recompute());
-    const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
+    const ops::TokenRunner run(*this, recompute());
+    const ops::TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {advance(in[0], in[1])}; };
     for (const Tensor& token : features.unbind(1)) latents.push_back(latent = run(work, {token, latent}).front());
     return at::stack(latents, 1);
   }

@@ -3,32 +3,27 @@
 
 #include <ATen/ATen.h>
 
-#include "models/ops.hpp"
+#include "ops/image.hpp"
+#include "ops/image_layout.hpp"
 
 namespace df::layers {
 
-namespace {
-
-// How many channels complete the last vector. Kernels for tensor cores read bfloat16 numbers eight at a time; with fewer channels than that
-// cuDNN falls back on others that are many times slower.
-int64_t missing_channels(int64_t channels, at::Device device) { return ops::fused(device) ? (8 - channels % 8) % 8 : 0; }
-
-}  // namespace
-
 Tensor image_of_frames(const Tensor& frames) {
-  const int64_t missing = missing_channels(frames.size(2), frames.device());
+  // Kernels for tensor cores read bfloat16 numbers eight at a time; with fewer channels cuDNN falls back on others that are many times
+  // slower.
+  const int64_t missing = ops::missing_channels(frames.size(2), frames.device());
   const Tensor image = (missing > 0 ? at::constant_pad_nd(frames, {0, missing}) : frames).transpose(1, 2).unsqueeze(2);
   return image.contiguous(ops::fused(frames.device()) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
 }
 
-Tensor Conv1d::convolve(const Tensor& x, const Tensor& bias) const {
+Tensor Conv1d::convolve(const Tensor& x, const Tensor& bias, const Call&) const {
   Tensor w = weight();
-  const int64_t in = x.size(1) - w.size(1), out = missing_channels(w.size(0), w.device());
+  const int64_t in = x.size(1) - w.size(1), out = ops::missing_channels(w.size(0), w.device());
   if (in > 0 || out > 0) w = at::constant_pad_nd(w, {0, 0, 0, in, 0, out});
   return at::conv2d(x, w.unsqueeze(2), bias, at::IntArrayRef{1, stride_}, at::IntArrayRef{0, padding_});
 }
 
-Tensor DoublingConv1d::convolve(const Tensor& x, const Tensor& bias) const {
+Tensor DoublingConv1d::convolve(const Tensor& x, const Tensor& bias, const Call&) const {
   return at::conv_transpose2d(x, weight().unsqueeze(2), bias, at::IntArrayRef{1, 2}, at::IntArrayRef{0, 1});
 }
 
@@ -40,12 +35,12 @@ ConvBlock::ConvBlock(int64_t in, int64_t out, int64_t kernel, at::Generator gene
   shift_ = norm->register_parameter("bias", at::zeros({out}));
 }
 
-Tensor ConvBlock::operator()(const Tensor& x, const ImageRows& rows, const Unbiased& residual) const {
+Tensor ConvBlock::operator()(const Tensor& x, const Call& call, const Unbiased& residual) const {
   if (ops::fused(x.device())) {
-    const ops::NormVectors vectors{rows.of(scale_), rows.of(shift_), rows.of(conv_->bias()), residual.bias};
-    return ops::group_norm(conv_->without_bias(x), vectors, GroupNorm::groups, Activation::mish, residual.x);
+    const ops::NormVectors vectors{call.vectors.of(scale_), call.vectors.of(shift_), call.vectors.of(conv_->bias()), residual.bias};
+    return ops::group_norm(conv_->without_bias(x, call), vectors, GroupNorm::groups, Activation::mish, residual.x);
   }
-  Tensor y = at::mish(at::group_norm((*conv_)(x), GroupNorm::groups, scale_, shift_));
+  Tensor y = at::mish(at::group_norm((*conv_)(x, call), GroupNorm::groups, scale_, shift_));
   if (residual.x.defined()) y = y + residual.x;
   return residual.bias.defined() ? y + residual.bias.unsqueeze(-1).unsqueeze(-1) : y;
 }
@@ -64,10 +59,10 @@ void ResidualTemporalBlock::vectors(std::vector<Tensor>& all) const {
   if (shortcut_) all.push_back(shortcut_->bias());
 }
 
-Tensor ResidualTemporalBlock::operator()(const Tensor& x, const ImageRows& rows) const {
-  const Unbiased shortcut = shortcut_ ? shortcut_->unbiased(x) : Unbiased{x, {}};
-  const Tensor h = (*first_)(x, rows, {{}, rows.of(time_->bias())});
-  return (*second_)(h, rows, {shortcut.x, rows.of(shortcut.bias)});
+Tensor ResidualTemporalBlock::operator()(const Tensor& x, const Call& call) const {
+  const Unbiased shortcut = shortcut_ ? shortcut_->unbiased(x, call) : Unbiased{x, {}};
+  const Tensor h = (*first_)(x, call, {{}, call.vectors.of(time_->bias())});
+  return (*second_)(h, call, {shortcut.x, call.vectors.of(shortcut.bias)});
 }
 
 TimeEmbedding::TimeEmbedding(int64_t dim, at::Generator generator)

@@ -21,7 +21,7 @@ class Conv1d : public Convolution {
       : Convolution({out, in, kernel}, true, std::move(generator)), stride_(stride), padding_(kernel / 2) {}
 
  private:
-  Tensor convolve(const Tensor& x, const Tensor& bias) const override;
+  Tensor convolve(const Tensor& x, const Tensor& bias, const Call& call) const override;
   int64_t stride_, padding_;
 };
 
@@ -31,17 +31,17 @@ class DoublingConv1d : public Convolution {
   DoublingConv1d(int64_t channels, at::Generator generator) : Convolution({channels, channels, 4}, true, std::move(generator)) {}
 
  private:
-  Tensor convolve(const Tensor& x, const Tensor& bias) const override;
+  Tensor convolve(const Tensor& x, const Tensor& bias, const Call& call) const override;
 };
 
 // Convolution, GroupNorm, Mish. Children "block.0" and "block.2": the authors have reshapes in between.
 class ConvBlock : public Module {
  public:
   ConvBlock(int64_t in, int64_t out, int64_t kernel, at::Generator generator);
-  // Adds the parameters that all images share and of which operator() wants rows on a device with kernels.
+  // Adds the parameters that all images share and that a call has vectors for on a device with kernels.
   void vectors(std::vector<Tensor>& all) const { all.insert(all.end(), {conv_->bias(), scale_, shift_}); }
   // Plus the residual and its bias [N, out], which may be undefined.
-  Tensor operator()(const Tensor& x, const ImageRows& rows, const Unbiased& residual = {}) const;
+  Tensor operator()(const Tensor& x, const Call& call, const Unbiased& residual = {}) const;
 
  private:
   std::shared_ptr<Conv1d> conv_;
@@ -54,8 +54,8 @@ class ResidualTemporalBlock : public Module {
   // Maps Mish(time embedding) [N, time] to what is added to the channels, [N, out].
   const Linear& time() const { return *time_; }
   void vectors(std::vector<Tensor>& all) const;
-  // rows: of the bias of time(), what it gives; and with kernels those of vectors().
-  Tensor operator()(const Tensor& x, const ImageRows& rows) const;
+  // The call has vectors in place of the bias of time(), what it gives; and with kernels in place of vectors().
+  Tensor operator()(const Tensor& x, const Call& call) const;
 
  private:
   std::shared_ptr<ConvBlock> first_, second_;

@@ -11,17 +11,17 @@
 #include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "models/ops.hpp"
-#include "models/recompute.hpp"
 #include "models/temporal_blocks.hpp"
+#include "ops/image_layout.hpp"
+#include "ops/recompute.hpp"
 
 namespace df {
 
 namespace {
 
 using layers::add;
+using layers::Call;
 using layers::ConvBlock;
-using layers::ImageRows;
 using layers::Module;
 using layers::ResidualTemporalBlock;
 
@@ -74,8 +74,10 @@ class TemporalUnet final : public CausalModel {
   // Tokens do not see each other: all run as one batch.
   SequenceOutput unroll(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
     check_inputs({x.size(0), x.size(1)}, x, k, c, z);
-    const TokenRunner run(*this, recompute());
-    const TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> { return {denoise(in[0], in[1], in[2])}; };
+    const ops::TokenRunner run(*this, recompute());
+    const ops::TokenRunner::Work work = [this](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      return {denoise(in[0], in[1], in[2])};
+    };
     const Tensor prediction = run(work, {x.flatten(0, 1), k.flatten(), c.flatten(0, 1)}).front();
     return {prediction.view(x.sizes()), z.unsqueeze(1).expand({x.size(0), x.size(1), z.size(1)})};
   }
@@ -99,7 +101,7 @@ class TemporalUnet final : public CausalModel {
   }
 
   // What noise levels add in every residual block and, on a device with kernels, the vectors that images share.
-  ImageRows rows(const Tensor& k) const {
+  Call call(const Tensor& k) const {
     const Tensor t = at::mish((*time_)(k));
     std::vector<Tensor> weights, biases, shared;
     for (const ResidualTemporalBlock* block : blocks_) {
@@ -108,36 +110,36 @@ class TemporalUnet final : public CausalModel {
       block->vectors(shared);
     }
     const Tensor times = at::linear(t, at::cat(weights), at::cat(biases));
-    ImageRows rows;
+    Call call;
     if (!ops::fused(t.device())) {
-      rows.add(biases, times);
-      return rows;
+      call.vectors.add(biases, times);
+      return call;
     }
     for (const auto* side : {&downs_, &ups_})
       for (const Level& level : *side)
         if (level.resize) shared.push_back(level.resize->bias());
     last_block_->vectors(shared);
-    rows.add(biases, times.to(at::kFloat));
-    rows.add(shared, at::cat(shared).to(at::kFloat).expand({k.size(0), -1}));
-    return rows;
+    call.vectors.add(biases, times.to(at::kFloat));
+    call.vectors.add(shared, at::cat(shared).to(at::kFloat).expand({k.size(0), -1}));
+    return call;
   }
 
   Tensor denoise(const Tensor& x, const Tensor& k, const Tensor& c) const {
-    const ImageRows rows = this->rows(k);
+    const Call call = this->call(k);
     Tensor h = layers::image_of_frames(conditioned(x, c));
     std::vector<Tensor> skips;
     for (const Level& level : downs_) {
-      h = (*level.second)((*level.first)(h, rows), rows);
+      h = (*level.second)((*level.first)(h, call), call);
       skips.push_back(h);
-      if (level.resize) h = (*level.resize)(h, rows);
+      if (level.resize) h = (*level.resize)(h, call);
     }
-    h = (*second_middle_)((*first_middle_)(h, rows), rows);
+    h = (*second_middle_)((*first_middle_)(h, call), call);
     for (const Level& level : ups_) {  // the skip of the first level is left over, as in the authors' network
       h = at::cat({h, skips.back()}, 1);
       skips.pop_back();
-      h = (*level.resize)((*level.second)((*level.first)(h, rows), rows), rows);
+      h = (*level.resize)((*level.second)((*level.first)(h, call), call), call);
     }
-    const Tensor frames = last_->without_bias((*last_block_)(h, rows)).squeeze(2).transpose(1, 2);
+    const Tensor frames = last_->without_bias((*last_block_)(h, call), call).squeeze(2).transpose(1, 2);
     return conditioned(frames.slice(2, 0, token_shape_[1]) + last_->bias(), c);
   }
 

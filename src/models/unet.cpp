@@ -5,8 +5,7 @@
 
 #include <string>
 
-#include "core/autocast.hpp"
-#include "models/ops.hpp"
+#include "ops/image.hpp"
 
 namespace df::layers {
 
@@ -28,13 +27,23 @@ Unet::Unet(const UnetGruConfig& config, int64_t token_channels, int64_t conditio
   final_conv_ = add<Conv2d>(*this, "final_conv", d, config.latent, 1, true, generator);
   if (config.gru_layers > 0) gru_ = add<ConvGru>(*this, "gru", config.latent, generator);
 
-  for (const Level& level : downs_)
-    for (const auto& block : level.blocks) all_.push_back(block.get());
-  all_.push_back(mid_block1_.get());
-  all_.push_back(mid_block2_.get());
-  for (const Level& level : ups_)
-    for (const auto& block : level.blocks) all_.push_back(block.get());
-  all_.push_back(final_res_block_.get());
+  // Blocks in the order in which they run.
+  const auto add_blocks = [&](const std::vector<Level>& levels) {
+    for (const Level& level : levels)
+      for (const auto& block : level.blocks) vectors_.add(*block);
+  };
+  add_blocks(downs_);
+  vectors_.add(*mid_block1_);
+  vectors_.add(*mid_block2_);
+  add_blocks(ups_);
+  vectors_.add(*final_res_block_);
+  if (mid_attention_) vectors_.add(*mid_attention_);
+  for (const auto* levels : {&downs_, &ups_})
+    for (const Level& level : *levels) {
+      if (level.attention) vectors_.add(*level.attention);
+      vectors_.add({level.resize_bias()});
+    }
+  vectors_.add({init_conv_->bias(), final_conv_->bias()});
 }
 
 // Children of a level: its blocks from "0" on, then the attention's number, then the resampling's, whether or not there is attention.
@@ -77,103 +86,49 @@ void Unet::add_ups(const UnetGruConfig& config, const std::vector<int64_t>& chan
   }
 }
 
-std::vector<Tensor> Unet::vectors() const {
-  std::vector<Tensor> all = {init_conv_->bias(), final_conv_->bias()};
-  for (const ResnetBlock* block : all_) block->vectors(all);
-  if (mid_attention_) mid_attention_->vectors(all);
-  for (const auto* levels : {&downs_, &ups_})
-    for (const Level& level : *levels) {
-      if (level.attention) level.attention->vectors(all);
-      all.push_back(level.resize_bias());
-    }
-  return all;
-}
-
-std::vector<Tensor> Unet::rows(const Tensor& k, const Tensor& c) const {
+std::vector<Tensor> Unet::vectors(const Tensor& k, const Tensor& c) const {
   Tensor embedding = (*time_mlp_)(k);
   if (condition_mlp_) embedding = at::cat({embedding, (*condition_mlp_)(c)}, -1);
-  embedding = at::silu(embedding);
-  if (!ops::fused(embedding.device())) {
-    std::vector<Tensor> modulations;  // each [N, 2 channels]
-    for (const ResnetBlock* block : all_) modulations.push_back(block->modulation()(embedding));
-    return modulations;
-  }
-  // Where a launch costs more than a copy of the weights, one map for all blocks.
-  const auto type = Autocast::type(embedding.device().type(), at::kFloat);
-  const RowMaps maps = row_maps_.of(parameters(), type, [&] { return row_maps(type); });
-  const auto film = at::linear(embedding, maps.weight, maps.bias).to(at::kFloat).chunk(2, 1);
-  const Tensor factor = film[0] + 1;
-  return {factor * maps.gains, at::addcmul(film[1], factor, maps.offsets), maps.shared.expand({embedding.size(0), -1})};
-}
-
-Unet::RowMaps Unet::row_maps(at::ScalarType type) const {
-  std::vector<Tensor> weights, biases, gains, offsets, shared;
-  for (const size_t half : {0, 1})  // scales of all blocks, then shifts
-    for (const ResnetBlock* block : all_) {
-      weights.push_back(block->modulation().weight().chunk(2)[half]);
-      biases.push_back(block->modulation().bias().chunk(2)[half]);
-    }
-  for (const ResnetBlock* block : all_) {
-    gains.push_back(block->modulated().weight());
-    offsets.push_back(block->modulated().bias());
-  }
-  for (const Tensor& vector : vectors()) shared.push_back(vector.flatten());
-  return {at::cat(weights).to(type), at::cat(biases).to(type), at::cat(gains), at::cat(offsets), at::cat(shared).to(at::kFloat)};
-}
-
-ImageRows Unet::by_parameter(const std::vector<Tensor>& rows) const {
-  ImageRows by;
-  if (!ops::fused(rows.front().device())) {
-    for (size_t i = 0; i < all_.size(); ++i) by.add(all_[i]->modulation().weight(), rows[i]);
-    return by;
-  }
-  std::vector<Tensor> gains, shifts;  // of norms
-  for (const ResnetBlock* block : all_) {
-    gains.push_back(block->modulated().weight());
-    shifts.push_back(block->modulated().bias());
-  }
-  by.add(gains, rows[0]);
-  by.add(shifts, rows[1]);
-  by.add(vectors(), rows[2]);
-  return by;
+  return vectors_.of_images(at::silu(embedding), parameters());
 }
 
 const Tensor& Unet::Level::resize_bias() const { return down ? down->bias() : up ? up->bias() : keep->bias(); }
-Tensor Unet::Level::resize(const Tensor& x, const ImageRows& rows) const {
-  return down ? (*down)(x, rows) : up ? (*up)(x, rows) : (*keep)(x, rows);
+Tensor Unet::Level::resize(const Tensor& x, const Call& call) const {
+  return down ? (*down)(x, call) : up ? (*up)(x, call) : (*keep)(x, call);
 }
 
-Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const {
-  const ImageRows by = by_parameter(rows);
-  Tensor h = init_conv_->of_both(z, x, by);
+Tensor Unet::operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& vectors, const ops::SharedWeights* shared) const {
+  const Call call{vectors_.by_parameter(vectors), shared};
   std::vector<Tensor> skips;
-  const auto keep = [&skips](const Tensor& image) {
+  const auto keep = [&skips](const Tensor& image) {  // for the way up, and to go on with
     const auto [now, later] = ops::fork(image);
     skips.push_back(later);
     return now;
   };
-  h = keep(h);
+  const auto kept = [&skips] {
+    const Tensor skip = skips.back();
+    skips.pop_back();
+    return skip;
+  };
+  Tensor h = keep((*init_conv_)({z, x}, call));
   for (const Level& level : downs_) {
     for (const auto& block : level.blocks) {
-      h = (*block)(h, by);
-      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h, by);
+      h = (*block)(h, call);
+      if (&block == &level.blocks.back() && level.attention) h = (*level.attention)(h, call);
       h = keep(h);
     }
-    h = level.resize(h, by);
+    h = level.resize(h, call);
   }
-  h = (*mid_block1_)(h, by);
-  if (mid_attention_) h = (*mid_attention_)(h, by);
-  h = (*mid_block2_)(h, by);
+  h = (*mid_block1_)(h, call);
+  if (mid_attention_) h = (*mid_attention_)(h, call);
+  h = (*mid_block2_)(h, call);
   for (const Level& level : ups_) {
-    for (const auto& block : level.blocks) {
-      h = (*block)(h, skips.back(), by);
-      skips.pop_back();
-    }
-    if (level.attention) h = (*level.attention)(h, by);
-    h = level.resize(h, by);
+    for (const auto& block : level.blocks) h = (*block)({h, kept()}, call);
+    if (level.attention) h = (*level.attention)(h, call);
+    h = level.resize(h, call);
   }
-  h = (*final_conv_)((*final_res_block_)(h, skips.back(), by), by);
-  return gru_ ? (*gru_)(h, z) : h;
+  h = (*final_conv_)((*final_res_block_)({h, kept()}, call), call);
+  return gru_ ? (*gru_)(h, z, call) : h;
 }
 
 }  // namespace df::layers

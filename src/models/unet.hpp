@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "models/blocks.hpp"
-#include "models/while_frozen.hpp"
+#include "models/unet_vectors.hpp"
 
 namespace df::layers {
 
@@ -14,12 +14,11 @@ class Unet : public Module {
  public:
   Unet(const UnetGruConfig& config, int64_t token_channels, int64_t condition_dim, at::Generator generator);
 
-  // What images need besides x and z: k int64 [N], c [N, C] -> matrices of N rows. It holds what levels and conditions do to every
-  // residual block and, on a device with kernels, the vectors that images share. It does not depend on z, so that a sequence needs one
-  // call.
-  std::vector<Tensor> rows(const Tensor& k, const Tensor& c) const;
-  // x [N, C, H, W], z [N, latent, H, W], `rows` of these images -> the next z.
-  Tensor operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& rows) const;
+  // What images need besides x and z: k int64 [N], c [N, C] -> matrices of N rows (models/unet_vectors.hpp). It does not depend on z, so
+  // that a sequence needs one call.
+  std::vector<Tensor> vectors(const Tensor& k, const Tensor& c) const;
+  // x [N, C, H, W], z [N, latent, H, W], `vectors` of these images -> the next z. shared: of the sequence, or null.
+  Tensor operator()(const Tensor& x, const Tensor& z, const std::vector<Tensor>& vectors, const ops::SharedWeights* shared) const;
 
  private:
   struct Level {
@@ -29,16 +28,8 @@ class Unet : public Module {
     std::shared_ptr<Upsample> up;
     std::shared_ptr<Conv2d> keep;
     const Tensor& resize_bias() const;
-    Tensor resize(const Tensor& x, const ImageRows& rows) const;
+    Tensor resize(const Tensor& x, const Call& call) const;
   };
-  // What the rows need of the parameters of all blocks, beside each other: the map of levels and conditions, gains and offsets of the norms
-  // that it modulates, and the vectors that images share.
-  struct RowMaps {
-    Tensor weight, bias, gains, offsets, shared;
-  };
-  RowMaps row_maps(at::ScalarType type) const;
-  std::vector<Tensor> vectors() const;  // parameters that images share and that become rows
-  ImageRows by_parameter(const std::vector<Tensor>& rows) const;
   void add_downs(const UnetGruConfig& config, const std::vector<int64_t>& channels, int64_t embedding, at::Generator generator);
   void add_ups(const UnetGruConfig& config, const std::vector<int64_t>& channels, int64_t embedding, at::Generator generator);
 
@@ -48,9 +39,8 @@ class Unet : public Module {
   std::vector<Level> downs_, ups_;
   std::shared_ptr<ResnetBlock> mid_block1_, mid_block2_, final_res_block_;
   std::shared_ptr<PixelAttention> mid_attention_;
-  std::shared_ptr<ConvGru> gru_;         // null without a GRU
-  std::vector<const ResnetBlock*> all_;  // in the order of forward
-  mutable WhileFrozen<RowMaps> row_maps_;
+  std::shared_ptr<ConvGru> gru_;  // null without a GRU
+  UnetVectors vectors_;
 };
 
 }  // namespace df::layers

@@ -9,15 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "core/autocast.hpp"
 #include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "models/initial_latent.hpp"
-#include "models/ops.hpp"
-#include "models/recompute.hpp"
-#include "models/shared_weights.hpp"
 #include "models/unet.hpp"
+#include "ops/image_layout.hpp"
+#include "ops/recompute.hpp"
+#include "ops/shared_weights.hpp"
 
 namespace df {
 
@@ -67,8 +66,8 @@ class UnetGru final : public CausalModel {
 
   TokenOutput step(const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) override {
     check_inputs({x.size(0)}, x, k, c, z);
-    const Tensor next = (*unet_)(to_patches(x), arrange(z), unet_->rows(k, c));
-    return {to_pixels((*decoder_)(next)), next};
+    const Tensor next = (*unet_)(to_patches(x), ops::arranged(z), unet_->vectors(k, c), nullptr);
+    return {to_pixels((*decoder_)(next, {})), next};
   }
 
   // Everything that does not depend on z runs once for all tokens: embeddings and what follows from them, and the decoder.
@@ -76,28 +75,29 @@ class UnetGru final : public CausalModel {
     const int64_t tokens = x.size(1);
     check_inputs({x.size(0), tokens}, x, k, c, z);
     const auto split = [&](const Tensor& flat) { return flat.unflatten(0, {-1, tokens}).unbind(1); };
-    const bool fused = ops::fused(device());
-    const auto patches = split(fused ? whole_vectors(to_patches(x.flatten(0, 1))) : to_patches(x.flatten(0, 1)));
-    std::vector<std::vector<Tensor>> rows(static_cast<size_t>(tokens));
-    for (const Tensor& of_all : unet_->rows(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
+    const auto patches = split(ops::whole_vectors(to_patches(x.flatten(0, 1))));
+    std::vector<std::vector<Tensor>> vectors(static_cast<size_t>(tokens));
+    for (const Tensor& of_all : unet_->vectors(k.flatten(), c.defined() ? c.flatten(0, 1) : c)) {
       const auto by_token = split(of_all);
-      for (size_t t = 0; t < rows.size(); ++t) rows[t].push_back(by_token[t]);
+      for (size_t t = 0; t < vectors.size(); ++t) vectors[t].push_back(by_token[t]);
     }
-    std::optional<layers::SharedWeights> shared;
-    if (fused && at::GradMode::is_enabled() && !recompute()) shared.emplace(convolution_weights());
+    std::optional<ops::SharedWeights> shared;
+    if (ops::fused(device()) && at::GradMode::is_enabled() && !recompute()) shared.emplace(convolution_weights());
+    const ops::SharedWeights* const of_sequence = shared ? &*shared : nullptr;
     std::vector<Tensor> latents;
-    Tensor latent = arrange(z);
-    const TokenRunner run(*unet_, recompute());
-    const TokenRunner::Work work = [unet = unet_](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-      return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()})};
+    Tensor latent = ops::arranged(z);
+    const ops::TokenRunner run(*unet_, recompute());
+    const ops::TokenRunner::Work work = [unet = unet_, of_sequence](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      return {(*unet)(in[0], in[1], {in.begin() + 2, in.end()}, of_sequence)};
     };
-    for (size_t t = 0; t < rows.size(); ++t) {
+    for (size_t t = 0; t < vectors.size(); ++t) {
       std::vector<Tensor> inputs = {patches[t], latent};
-      inputs.insert(inputs.end(), rows[t].begin(), rows[t].end());
+      inputs.insert(inputs.end(), vectors[t].begin(), vectors[t].end());
       latents.push_back(latent = run(work, inputs).front());
     }
-    const Tensor all = stacked(latents);  // [B, T, latent...]
-    return {to_pixels((*decoder_)(arrange(all.flatten(0, 1)))).unflatten(0, {-1, tokens}), all};
+    const Tensor all = ops::stacked(latents);  // [B, T, latent...]
+    const Tensor predictions = (*decoder_)(ops::arranged(all.flatten(0, 1)), {{}, of_sequence});
+    return {to_pixels(predictions).unflatten(0, {-1, tokens}), all};
   }
 
   Tensor initial_latent(int64_t batch, const Tensor& init) override {
@@ -114,21 +114,7 @@ class UnetGru final : public CausalModel {
       if (parameter.key().ends_with("weight") && parameter.value().dim() == 4) all.push_back(parameter.value());
     return all;
   }
-  // Fused kernels want channels innermost, and from there on the whole network keeps them so.
-  static Tensor arrange(const Tensor& x) { return ops::fused(x.device()) ? ops::channels_last(x) : x; }
-  // Kernels want channels by eights: with zeros for what is missing, in the type that convolutions compute in.
-  static Tensor whole_vectors(const Tensor& x) {
-    const Tensor cast = x.to(Autocast::type(x.device().type(), x.scalar_type()));
-    const int64_t missing = (8 - x.size(1) % 8) % 8;
-    return missing > 0 ? arrange(at::constant_pad_nd(cast, {0, 0, 0, 0, 0, missing})) : cast;
-  }
-  Tensor to_patches(const Tensor& x) const { return arrange(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }
-  // Images of all tokens, [B, T, C, H, W], with channels innermost where they are.
-  static Tensor stacked(std::vector<Tensor> images) {
-    if (!ops::fused(images.front().device())) return at::stack(images, 1);
-    for (Tensor& image : images) image = image.movedim(1, -1);
-    return at::stack(images, 1).movedim(-1, 2);
-  }
+  Tensor to_patches(const Tensor& x) const { return ops::arranged(patch_ > 1 ? at::pixel_unshuffle(x, patch_) : x); }
   Tensor to_pixels(const Tensor& x) const { return patch_ > 1 ? at::pixel_shuffle(x, patch_) : x; }
 
   Shape token_shape_, latent_shape_;

@@ -24,10 +24,10 @@ int64_t RecordedSteps::padded_width(int64_t cells) {
 }
 
 void RecordedSteps::execute(const Recording& made, const StepBuffers& buffers) const {
-  const CellInputs in = gather_cells(made.table, buffers);
+  const ops::CellInputs in = ops::gather_cells(made.table, buffers.x, buffers.z);
   const Tensor c = buffers.c.defined() ? buffers.c.index_select(1, made.table[CellTable::token]).flatten(0, 1) : Tensor();
   const TokenOutput output = step_as_it_is(config_.precision, model_, in.shown, in.level, c, in.z);
-  move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, tables_->bounds(), buffers);
+  ops::move_cells(made.table, {in.shown, output.prediction, output.z, made.noise}, tables_->bounds(), buffers.x, buffers.z);
 }
 
 RecordedSteps::Recording* RecordedSteps::recording(int64_t width, const StepBuffers& buffers) {

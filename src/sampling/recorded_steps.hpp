@@ -8,7 +8,7 @@
 
 #include "core/recorded_call.hpp"
 #include "diffusion_forcing/sampling/sampler.hpp"
-#include "sampling/cell_moves.hpp"
+#include "sampling/cell_tables.hpp"
 
 namespace df {
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The kernels around the model call of a recorded sampling step against their plain twin.
-#include "sampling/cell_moves.hpp"
+#include "ops/cell_moves.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/seed.hpp"
+#include "sampling/cell_tables.hpp"
 #include "support/support.hpp"
 
 namespace df::test {
@@ -42,20 +43,21 @@ TEST_F(CellMoves, AreTheirTwin) {
           const auto shape_of = [](std::initializer_list<int64_t> first, const Shape& rest) { return shape(Shape(first), rest); };
           const StepBuffers here{normal(shape_of({batch, slots + 1}, token)), normal(shape_of({batch, slots + 2}, latent)), {}};
           const StepBuffers there{here.x.to(cuda_->device()), here.z.to(cuda_->device()), {}};
-          const auto expected = gather_cells(table, here), found = gather_cells(table.to(cuda_->device()), there);
+          const auto expected = ops::gather_cells(table, here.x, here.z),
+                     found = ops::gather_cells(table.to(cuda_->device()), there.x, there.z);
           EXPECT_TRUE(identical(found.shown.cpu(), expected.shown));
           EXPECT_TRUE(identical(found.z.cpu(), expected.z));
           EXPECT_TRUE(identical(found.level.cpu(), expected.level));
           Tensor prediction = normal(shape_of({batch * cells}, token)).to(type), z = normal(shape_of({batch * cells}, latent)).to(type);
           const Tensor noise = ddpm ? normal(shape_of({batch, cells}, token)) : Tensor();
-          const CellBounds& bounds = tables.bounds();
-          move_cells(table, {expected.shown, prediction, z, noise}, bounds, here);
+          const ops::CellBounds& bounds = tables.bounds();
+          ops::move_cells(table, {expected.shown, prediction, z, noise}, bounds, here.x, here.z);
           const auto on_device = [&](const Tensor& x) {
             const Tensor moved = x.to(cuda_->device());
             return images ? moved.contiguous(at::MemoryFormat::ChannelsLast) : moved;
           };
-          move_cells(table.to(cuda_->device()),
-                     {found.shown, on_device(prediction), on_device(z), ddpm ? noise.to(cuda_->device()) : Tensor()}, bounds, there);
+          ops::move_cells(table.to(cuda_->device()),
+                          {found.shown, on_device(prediction), on_device(z), ddpm ? noise.to(cuda_->device()) : Tensor()}, bounds, there);
           EXPECT_TRUE(close(there.x.narrow(1, 0, slots).cpu(), here.x.narrow(1, 0, slots), 1e-5));
           EXPECT_TRUE(identical(there.z.narrow(1, 0, slots + 1).cpu(), here.z.narrow(1, 0, slots + 1)));
         }

@@ -6,9 +6,9 @@
 #include <ostream>
 #include <vector>
 
-#include "core/fused_kernels.hpp"
 #include "cuda/on_device.hpp"
-#include "models/convolution.hpp"
+#include "ops/convolution_passes.hpp"
+#include "ops/kernels.hpp"
 
 namespace df::test {
 namespace {
@@ -25,7 +25,7 @@ class ConvolutionKernels : public KernelTest, public ::testing::WithParamInterfa
   void SetUp() override {
     KernelTest::SetUp();
     if (IsSkipped()) return;
-    kernels_ = fused_kernels(cuda_->device());
+    kernels_ = ops::kernels(cuda_->device()).convolutions;
     generator_ = cuda_->make_generator(5);
   }
   Tensor images(at::IntArrayRef sizes) {
@@ -35,7 +35,7 @@ class ConvolutionKernels : public KernelTest, public ::testing::WithParamInterfa
   }
   static Tensor exact(const Tensor& x) { return x.to(at::kCPU, at::kDouble).contiguous(); }
 
-  const FusedKernels* kernels_ = nullptr;
+  const ops::ConvolutionKernels* kernels_ = nullptr;
   at::Generator generator_;
 };
 
@@ -46,13 +46,14 @@ TEST_P(Forward, GivesImages) {
   const Sizes& s = GetParam();
   const Tensor x = images({s.images, s.in, s.height, s.width}), w = images({s.out, s.in, s.side, s.side});
   ASSERT_TRUE(kernels_->has_convolution({x, {}}, w));
-  const Tensor y = ops::convolution({x, {}}, w, {1, s.side / 2}, {}), expected = at::conv2d(exact(x), exact(w), {}, 1, s.side / 2);
+  const Tensor y = ops::convolution_forward({x, {}}, w, {1, s.side / 2}, {}), expected = at::conv2d(exact(x), exact(w), {}, 1, s.side / 2);
   EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
   EXPECT_LT(relative_distance(y, expected), rounding);
   // One for each image, rows apart.
   const Tensor bias = 30 * at::randn({s.images, s.out + 3}, generator_, y.options().dtype(at::kFloat)).narrow(1, 1, s.out);
-  EXPECT_LT(relative_distance(ops::convolution({x, {}}, w, {1, s.side / 2}, bias), expected + exact(bias).view({s.images, s.out, 1, 1})),
-            rounding);
+  EXPECT_LT(
+      relative_distance(ops::convolution_forward({x, {}}, w, {1, s.side / 2}, bias), expected + exact(bias).view({s.images, s.out, 1, 1})),
+      rounding);
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, Forward,
                          ::testing::Values(Sizes{32, 48, 48, 64, 64}, Sizes{9, 96, 48, 64, 64}, Sizes{70, 48, 96, 32, 32},
@@ -82,7 +83,7 @@ TEST_P(Weights, AddUpTheGradientsOfSeveralBatches) {
   const Sizes& s = GetParam();
   const ops::ConvolutionStep step{1, s.side / 2};
   const Tensor w = images({s.out, s.in, s.side, s.side});
-  ConvolutionBatches batches;
+  ops::ConvolutionBatches batches;
   Tensor expected = at::zeros(w.sizes(), at::kDouble);
   for (int batch = 0; batch < 3; ++batch) {
     batches.x.push_back({images({s.images, s.in, s.height, s.width}), {}});
@@ -107,14 +108,14 @@ using Pair = ConvolutionKernels;
 TEST_P(Pair, IsConvolvedAsIfItWereJoined) {
   const Sizes& s = GetParam();
   const std::vector<int64_t> half = {s.images, s.in / 2, s.height, s.width};
-  const ImagePair x{images(half), images(half)}, more{images(half), images(half)};
+  const ops::ImagePair x{images(half), images(half)}, more{images(half), images(half)};
   const Tensor w = images({s.out, s.in, s.side, s.side}), dy = images({s.images, s.out, s.height, s.width});
   const ops::ConvolutionStep step{1, s.side / 2};
   ASSERT_TRUE(ops::takes_pair(x, w, step));
   const Tensor both = exact(at::cat({x.first, x.second}, 1));
-  EXPECT_LT(relative_distance(ops::convolution(x, w, step, {}), at::conv2d(both, exact(w), {}, 1, step.padding)), rounding);
+  EXPECT_LT(relative_distance(ops::convolution_forward(x, w, step, {}), at::conv2d(both, exact(w), {}, 1, step.padding)), rounding);
   const Tensor dx = at::conv_transpose2d(exact(dy), exact(w), {}, 1, step.padding);
-  const ImagePair found = ops::convolution_backward(dy, x, w, step, s.in / 2, s.in / 2, more);
+  const ops::ImagePair found = ops::convolution_backward(dy, x, w, step, s.in / 2, s.in / 2, more);
   EXPECT_LT(relative_distance(found.first, dx.narrow(1, 0, s.in / 2) + exact(more.first)), rounding);
   EXPECT_LT(relative_distance(found.second, dx.narrow(1, s.in / 2, s.in / 2) + exact(more.second)), rounding);
   EXPECT_LT(relative_distance(ops::add_weights({{x}, {dy}}, s.side, {}), ops::convolution_weight(exact(dy), {both, {}}, exact(w), step)),

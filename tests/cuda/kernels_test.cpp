@@ -8,11 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "core/fused_kernels.hpp"
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
 #include "diffusion_forcing/core/error.hpp"
-#include "models/ops.hpp"
+#include "ops/attention.hpp"
+#include "ops/image.hpp"
+#include "ops/kernels.hpp"
+#include "ops/pointwise.hpp"
 #include "support/support.hpp"
 
 namespace df::test {
@@ -96,10 +98,10 @@ TEST_P(GroupNormKernels, InOneKernelAreThoseInTwo) {
       SCOPED_TRACE(::testing::Message() << images << " images, " << toString(type));
       const auto image = [&] { return normal({images, 48, 32, 40}).to(type).contiguous(at::MemoryFormat::ChannelsLast); };
       const Tensor x = image(), residual = image(), dy = image(), vectors = normal({4, images, 48});
-      GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5, GetParam()};
+      ops::GroupNormInput in{x, vectors[0], vectors[1], vectors[2], residual, vectors[3], 8, 1e-5, GetParam()};
       const auto run = [&](bool at_once) {
         in.at_once = at_once;
-        const auto& kernels = *fused_kernels(x.device());
+        const auto& kernels = *ops::kernels(x.device()).images;
         const auto out = kernels.group_norm(in);
         const auto d = kernels.group_norm_backward(in, out.stats, dy);
         return Arguments{out.y, out.stats, d.x, d.gain, d.shift, d.x_bias, d.residual_bias};
@@ -117,8 +119,8 @@ TEST_P(GroupNormKernels, AreExactAtBothEnds) {
   const Tensor x = normal({1, 512, 1, 4}).contiguous(at::MemoryFormat::ChannelsLast), dy = at::ones_like(x),
                gain = at::zeros({1, 512}, x.options());
   const Tensor u = at::linspace(-110, 110, 512, x.options()).view({1, 512});
-  const GroupNormInput in{x, gain, u, {}, {}, {}, 8, 1e-5, GetParam()};
-  const auto& kernels = *fused_kernels(x.device());
+  const ops::GroupNormInput in{x, gain, u, {}, {}, {}, 8, 1e-5, GetParam()};
+  const auto& kernels = *ops::kernels(x.device()).images;
   const auto out = kernels.group_norm(in);
   const Tensor slope = kernels.group_norm_backward(in, out.stats, dy).shift / 4;  // the sum over four pixels
   const Tensor exact = u.to(at::kDouble).requires_grad_(), y = GetParam() == Activation::silu ? at::silu(exact) : at::mish(exact);
@@ -269,10 +271,10 @@ TEST_F(Kernels, LinearAttentionRepeats) {
   const auto image = [&](int64_t channels) {
     return normal({5, channels, 33, 35}).to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
   };
-  const LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}).expand({5, -1, -1, -1, -1}), 4};
+  const ops::LinearAttentionInput in{image(4 * 96), normal({2, 4, 32, 4}).expand({5, -1, -1, -1, -1}), 4};
   const Tensor dout = image(4 * 32);
   const auto run = [&] {
-    const auto& kernels = *fused_kernels(dout.device());
+    const auto& kernels = *ops::kernels(dout.device()).attention;
     const auto out = kernels.linear_attention(in);
     const auto d = kernels.linear_attention_backward(in, out, dout);
     return Arguments{out.out, out.context, out.keys, d.qkv, d.memory};
@@ -296,7 +298,7 @@ TEST_F(Kernels, FullAttention) {
 
 // Exact where only copies are made, of memories that are a part of wider rows too.
 TEST_F(Kernels, MemoryTokensAreCopied) {
-  const auto& kernels = *fused_kernels(cuda_->device());
+  const auto& kernels = *ops::kernels(cuda_->device()).attention;
   const Tensor wide = normal({3, 7 + 2 * 4 * 5 * 32}), memory = wide.narrow(1, 7, 2 * 4 * 5 * 32).unflatten(1, {2, 4, 5, 32});
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     const Tensor qkv = normal({3, 63, 3, 4, 32}).to(type), kv = kernels.with_memory(qkv, memory);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The kernels that noise tokens and measure the error of their predictions, against their plain twins.
-#include "diffusion/token_error.hpp"
+#include "ops/token_error.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ using TokenErrors = KernelTest;
 struct Result {
   Tensor mixed, error, gradient;
 };
-Result run(const TokenError& given, Tensor (*mix)(const TokenMix&), Tensor (*error)(const TokenError&)) {
+Result run(const ops::TokenError& given, Tensor (*mix)(const ops::TokenMix&), Tensor (*error)(const ops::TokenError&)) {
   const Tensor prediction = given.prediction.detach().requires_grad_();
   const Tensor value = error({given.target, prediction, given.weight});
   return {mix(given.target), value.detach(), torch::autograd::grad({3.0 * value}, {prediction})[0]};
@@ -35,7 +35,7 @@ TEST_F(TokenErrors, AreTheirTwin) {
           SCOPED_TRACE(fmt::format("{} {} {} {}", to_string(token), toString(type), frames, parts));
           const auto normal = [&](uint64_t seed, const Shape& sizes) { return seeded_normal(sizes, seed).to(cuda_->device()); };
           const Shape all = shape({cells}, token);
-          TokenError given;
+          ops::TokenError given;
           given.target.x0 = normal(1, all);
           given.target.eps = normal(2, all);
           given.target.of_x0 = normal(3, {cells});
@@ -46,8 +46,8 @@ TEST_F(TokenErrors, AreTheirTwin) {
           if (token.size() == 3) given.prediction = given.prediction.contiguous(at::MemoryFormat::ChannelsLast);
           if (parts == std::string("x0")) given.target.eps = Tensor();
           if (parts == std::string("eps")) given.target.x0 = Tensor();
-          const auto found = run(given, &mix_tokens, &weighted_error);
-          const auto expected = run(given, &plain::mix_tokens, &plain::weighted_error);
+          const auto found = run(given, &ops::mix_tokens, &ops::weighted_error);
+          const auto expected = run(given, &ops::plain::mix_tokens, &ops::plain::weighted_error);
           EXPECT_TRUE(close(found.mixed, expected.mixed, 1e-6));
           EXPECT_TRUE(close(found.error, expected.error, 1e-5));
           EXPECT_EQ(found.gradient.strides(), given.prediction.strides());

@@ -5,7 +5,6 @@
 #include <torch/autograd.h>
 
 #include "core/autocast.hpp"
-#include "core/fused_kernels.hpp"
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
@@ -13,27 +12,35 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
-#include "models/mlp_gru_recurrence.hpp"
-#include "models/ops.hpp"
+#include "ops/kernels.hpp"
+#include "ops/token_layers.hpp"
 #include "support/support.hpp"
 
 namespace df::test {
 namespace {
 
-class TokenLayersOnDevice : public KernelTest {
- protected:
-  void TearDown() override { choose(TokenKernels::automatic); }
+using TokenLayersOnDevice = KernelTest;
+
+// The device's kernel for whatever it can run, whether or not it is faster there.
+class AtOnce final : public ops::TokenLayerKernels {
+ public:
+  explicit AtOnce(const ops::TokenLayerKernels& own) : own_(own) {}
+  bool faster(at::ScalarType type, int64_t) const override { return type == at::kBFloat16; }
+  void token_layers(const ops::TokenLayers& network) const override { own_.token_layers(network); }
+
+ private:
+  const ops::TokenLayerKernels& own_;
 };
 
 // x <- gelu of two layers of x, token after token; the same tensors in another type and place.
-TokenLayers two_layers(int64_t rows, int64_t inputs, int64_t columns, int64_t tokens, const Tensor& state, const Tensor& hidden) {
+ops::TokenLayers two_layers(int64_t rows, int64_t inputs, int64_t columns, int64_t tokens, const Tensor& state, const Tensor& hidden) {
   const auto normal = [&](at::IntArrayRef sizes, uint64_t seed, double scale) {
     return (seeded_normal(sizes.vec(), seed) * scale).to(at::kBFloat16).to(state.options());
   };
   const auto scale = [](int64_t n) { return 1.0 / std::sqrt(static_cast<double>(n)); };
-  TokenLayers net;
+  ops::TokenLayers net;
   net.tokens = tokens;
-  const auto dense = TokenLayer::Kind::dense;
+  const auto dense = ops::TokenLayer::Kind::dense;
   net.layers.push_back({dense,
                         state.narrow(0, 0, tokens),
                         normal({columns, inputs}, 1, scale(inputs)),
@@ -68,7 +75,7 @@ TEST_F(TokenLayersOnDevice, TwoLayersAreThoseOfPlainOperators) {
       return state.to(at::kCPU, at::kDouble);
     };
     const auto on_device = at::TensorOptions(at::kBFloat16).device(cuda_->device());
-    const Tensor all = run(on_device, [](const TokenLayers& net) {
+    const Tensor all = run(on_device, [](const ops::TokenLayers& net) {
       EXPECT_TRUE(ops::token_layers_fused(net));
       ops::token_layers(net);
     });
@@ -96,8 +103,11 @@ TEST_F(TokenLayersOnDevice, GuidedRowsAreThoseOfOperators) {
     const Tensor x = seeded_normal({c.batch, c.tokens, 60}, 3).to(cuda_->device()).requires_grad_(true);
     const Tensor z = seeded_normal({c.batch, c.latent}, 4).to(cuda_->device());
     const Tensor k = at::full({c.batch, c.tokens}, 500, x.options().dtype(at::kLong).requires_grad(false));
-    const auto row = [&](TokenKernels kernels) {
-      choose(kernels);
+    const AtOnce at_once(*ops::kernels(cuda_->device()).token_layers);
+    const auto row = [&](const ops::TokenLayerKernels* kernels) {  // null: operator after operator
+      ops::Kernels tables = ops::kernels(cuda_->device());
+      tables.token_layers = kernels;
+      const ops::UseKernels used(cuda_->device(), tables);
       Row out;
       Tensor total;
       {
@@ -110,14 +120,14 @@ TEST_F(TokenLayersOnDevice, GuidedRowsAreThoseOfOperators) {
       return out;
     };
     const auto stream = cuda_->use_stream();
-    const Row expected = row(TokenKernels::operators);
-    const Row eager = row(TokenKernels::at_once);
+    const Row expected = row(nullptr);
+    const Row eager = row(&at_once);
     EXPECT_LT(relative_distance(eager.z, expected.z), 1e-2);
     EXPECT_LT(relative_distance(eager.prediction, expected.prediction), 1e-2);
     EXPECT_LT(relative_distance(eager.gradient, expected.gradient), 3e-2);
     EXPECT_FALSE(at::equal(eager.z, expected.z)) << "in rounding at least";
     Row recorded;
-    const auto graph = cuda_->capture([&] { recorded = row(TokenKernels::at_once); });
+    const auto graph = cuda_->capture([&] { recorded = row(&at_once); });
     for (int replay = 0; replay < 2; ++replay) {
       graph->replay();
       EXPECT_TRUE(at::equal(recorded.z, eager.z)) << "replay " << replay;

@@ -14,7 +14,9 @@
 
 namespace df {
 
-class FusedKernels;
+namespace ops {
+struct Kernels;
+}
 
 // A piece of device work recorded once and replayed with the same tensors, on the stream that is current at replay.
 class Graph {
@@ -52,12 +54,14 @@ class Accelerator {
   // where they stand, so setting a generator's seed before a replay sets its draws.
   // Null where the device cannot record; the caller then calls `work` itself. What `work` throws passes through.
   virtual std::unique_ptr<Graph> capture(const std::function<void()>& work, const CaptureOptions& options = {}) const = 0;
-  virtual const FusedKernels* kernels() const { return nullptr; }  // for the models; null: plain operators
+  // What the device brings for operators (ops/kernels.hpp), owned by this object; null: nothing. The core only hands it on.
+  virtual const ops::Kernels* kernels() const { return nullptr; }
 };
 
 // "cpu", "cuda", "cuda:1", or "auto" (CUDA if its library loads and a device answers, else CPU). The object lives as long as
-// the process. Throws df::Error with the loader's message where `cuda` is asked for and cannot be had.
-const Accelerator& accelerator(const std::string& device);
+// the process. Throws df::Error with the loader's message where `cuda` is asked for and cannot be had; where `auto` falls back on the CPU for
+// the same reason, the message goes to `why_cpu`, which is left alone otherwise.
+const Accelerator& accelerator(const std::string& device, std::string* why_cpu = nullptr);
 inline const Accelerator& accelerator(at::Device device) { return accelerator(device.str()); }
 
 }  // namespace df
