@@ -89,7 +89,7 @@ void Unet::add_ups(const UnetGruConfig& config, const std::vector<int64_t>& chan
 std::vector<Tensor> Unet::vectors(const Tensor& k, const Tensor& c) const {
   Tensor embedding = (*time_mlp_)(k);
   if (condition_mlp_) embedding = at::cat({embedding, (*condition_mlp_)(c)}, -1);
-  return vectors_.of_images(at::silu(embedding), parameters());
+  return vectors_.of_images(at::silu(embedding), *this);
 }
 
 const Tensor& Unet::Level::resize_bias() const { return down ? down->bias() : up ? up->bias() : keep->bias(); }

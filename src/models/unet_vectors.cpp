@@ -15,7 +15,7 @@ void UnetVectors::add(const ResnetBlock& block) {
   block.vectors(shared_);
 }
 
-std::vector<Tensor> UnetVectors::of_images(const Tensor& embedding, const std::vector<Tensor>& parameters) const {
+std::vector<Tensor> UnetVectors::of_images(const Tensor& embedding, const Module& network) const {
   if (!ops::fused(embedding.device())) {
     std::vector<Tensor> modulations;  // each [N, 2 channels]
     for (const ResnetBlock* block : blocks_) modulations.push_back(block->modulation()(embedding));
@@ -23,7 +23,7 @@ std::vector<Tensor> UnetVectors::of_images(const Tensor& embedding, const std::v
   }
   // Where a launch costs more than a copy of the weights, one map for all blocks.
   const auto type = Autocast::type(embedding.device().type(), at::kFloat);
-  const Maps all = maps_.of(parameters, type, [&] { return maps(type); });
+  const Maps all = maps_.of(network.parameters(), type, [&] { return maps(type); });
   const auto film = at::linear(embedding, all.weight, all.bias).to(at::kFloat).chunk(2, 1);
   const Tensor factor = film[0] + 1;
   return {factor * all.gains, at::addcmul(film[1], factor, all.offsets), all.shared.expand({embedding.size(0), -1})};

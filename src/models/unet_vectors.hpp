@@ -18,8 +18,8 @@ class UnetVectors {
   void add(const std::vector<Tensor>& shared) { shared_.insert(shared_.end(), shared.begin(), shared.end()); }
 
   // From SiLU(embedding) of levels and conditions, [N, E]: matrices of N rows, which a sequence splits into those of its tokens.
-  // parameters: all of the network; what follows from them alone is made once for as long as they stay as they are.
-  std::vector<Tensor> of_images(const Tensor& embedding, const std::vector<Tensor>& parameters) const;
+  // What follows from the parameters of `network` alone is made once for as long as they stay as they are.
+  std::vector<Tensor> of_images(const Tensor& embedding, const Module& network) const;
   // These matrices, or those of some of the images, as blocks take them.
   ImageVectors by_parameter(const std::vector<Tensor>& matrices) const;
 
