@@ -17,6 +17,7 @@
 #include "diffusion_forcing/training/metric_log.hpp"
 #include "diffusion_forcing/training/progress.hpp"
 #include "diffusion_forcing/training/run_page.hpp"
+#include "procedures/chosen_device.hpp"
 #include "procedures/forecast.hpp"
 #include "procedures/initial_model.hpp"
 #include "procedures/model_weights.hpp"
@@ -102,7 +103,7 @@ TrainerHooks make_hooks(const Parts& parts, const TrainingConfig& training, cons
 // own: what run.json says of parts of one's own; empty for those of an experiment.
 fs::path train_in(const OpenedRun& run, const RunDescription& description, Parts& parts, const TrainingConfig& training,
                   const TrainOptions& options, const std::map<std::string, std::string>& own) {
-  const Accelerator& place = accelerator(options.device);
+  const Accelerator& place = chosen_device(options.device);
   place_parts(parts, training, place);
   const NamedTensors weights = named_tensors(*parts.model);
   if (!options.init.empty() && !run.checkpoint) load_model_weights(options.init, weights, false);

@@ -17,6 +17,7 @@
 #include "diffusion_forcing/planning/diffuser_planner.hpp"
 #include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
+#include "procedures/chosen_device.hpp"
 #include "procedures/initial_model.hpp"
 #include "procedures/model_weights.hpp"
 #include "procedures/run_folder.hpp"
@@ -44,7 +45,7 @@ TrainedModel load_trained(const fs::path& checkpoint, const fs::path& config, co
     trained.config = load_experiment(config, overrides, types);
   }
   validate(trained.config);
-  const Accelerator& place = accelerator(device);
+  const Accelerator& place = chosen_device(device);
   with_config_errors([&] {
     trained.spec = spec ? *spec : make_dataset(trained.config.data, Split::validation)->spec();
     trained.model = initial_model(trained.config, trained.spec.token);
