@@ -10,6 +10,8 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/safetensors.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/models/mlp_gru.hpp"
+#include "diffusion_forcing/models/unet_gru.hpp"
 
 namespace df::test {
 
