@@ -69,110 +69,110 @@ class PlainImages final : public ImageKernels {
   static Tensor norm(const Tensors& all, const GroupNormInput& in) {
     const Tensor& x = all.empty() ? in.x : all[0];
     const NormVectors own{in.gain, in.shift, in.x_bias, in.residual_bias};
+    const NormVectors vectors = all.empty() ? own : NormVectors{all[1], all[2], all[3], all[4]};
+    return plain::group_norm(x, vectors, in.groups, in.activation, in.residual).to(x.scalar_type());
+  }
+};
 
-    class PlainConvolutions final : public ConvolutionKernels {
-     public:
-      bool has_convolution(const ImagePair&, const Tensor&) const override { return true; }
-      Tensor convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const override {
-        const Tensor y = at::conv2d(plainly_joined(x), w, {}, 1, w.size(2) / 2);
-        return bias.defined() ? plain::add_bias(y, bias, {}) : y;
-      }
-      bool has_convolution_backward(const Tensor&, const Tensor&, int64_t, int64_t) const override { return true; }
-      ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second,
-                                     const ImagePair& more) const override {
-        const Tensor dx = at::conv_transpose2d(dy, w, {}, 1, w.size(2) / 2);
-        const auto part = [&](int64_t from, int64_t channels, const Tensor& also) {
-          const Tensor own = dx.narrow(1, from, channels).contiguous(at::MemoryFormat::ChannelsLast);
-          return also.defined() ? own + also : own;
-        };
-        return {part(0, first, more.first), second > 0 ? part(first, second, more.second) : Tensor()};
-      }
-      bool has_convolution_weights(const ImagePair&, const Tensor&, const Tensor&) const override { return true; }
-      Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const override {
-        Tensor sum = more;
-        for (size_t i = 0; i < batches.dy.size(); ++i) {
-          const Tensor x = plainly_joined(batches.x[i]), &dy = batches.dy[i];
-          EXPECT_EQ(x.sizes(), plainly_joined(batches.x[0]).sizes()) << "a kernel looks at the sizes of the first alone";
-          EXPECT_EQ(dy.sizes(), batches.dy[0].sizes());
-          const auto f = [&](const Tensors& w) { return at::conv2d(x, w[0], {}, 1, side / 2); };
-          const Tensor dw = gradients(f, {at::zeros({dy.size(1), x.size(1), side, side}, x.options())}, dy)[0];
-          sum = sum.defined() ? sum + dw : dw;
-        }
-        return sum;
-      }
+class PlainConvolutions final : public ConvolutionKernels {
+ public:
+  bool has_convolution(const ImagePair&, const Tensor&) const override { return true; }
+  Tensor convolution(const ImagePair& x, const Tensor& w, const Tensor& bias) const override {
+    const Tensor y = at::conv2d(plainly_joined(x), w, {}, 1, w.size(2) / 2);
+    return bias.defined() ? plain::add_bias(y, bias, {}) : y;
+  }
+  bool has_convolution_backward(const Tensor&, const Tensor&, int64_t, int64_t) const override { return true; }
+  ImagePair convolution_backward(const Tensor& dy, const Tensor& w, int64_t first, int64_t second, const ImagePair& more) const override {
+    const Tensor dx = at::conv_transpose2d(dy, w, {}, 1, w.size(2) / 2);
+    const auto part = [&](int64_t from, int64_t channels, const Tensor& also) {
+      const Tensor own = dx.narrow(1, from, channels).contiguous(at::MemoryFormat::ChannelsLast);
+      return also.defined() ? own + also : own;
     };
+    return {part(0, first, more.first), second > 0 ? part(first, second, more.second) : Tensor()};
+  }
+  bool has_convolution_weights(const ImagePair&, const Tensor&, const Tensor&) const override { return true; }
+  Tensor convolution_weights(const ConvolutionBatches& batches, int64_t side, const Tensor& more) const override {
+    Tensor sum = more;
+    for (size_t i = 0; i < batches.dy.size(); ++i) {
+      const Tensor x = plainly_joined(batches.x[i]), &dy = batches.dy[i];
+      EXPECT_EQ(x.sizes(), plainly_joined(batches.x[0]).sizes()) << "a kernel looks at the sizes of the first alone";
+      EXPECT_EQ(dy.sizes(), batches.dy[0].sizes());
+      const auto f = [&](const Tensors& w) { return at::conv2d(x, w[0], {}, 1, side / 2); };
+      const Tensor dw = gradients(f, {at::zeros({dy.size(1), x.size(1), side, side}, x.options())}, dy)[0];
+      sum = sum.defined() ? sum + dw : dw;
+    }
+    return sum;
+  }
+};
 
-    class PlainAttention final : public AttentionKernels {
-     public:
-      LinearAttentionOutput linear_attention(const LinearAttentionInput&) const override { throw Error("bfloat16 only"); }
-      LinearAttentionGradient linear_attention_backward(const LinearAttentionInput&, const LinearAttentionOutput&,
-                                                        const Tensor&) const override {
-        throw Error("bfloat16 only");
-      }
-      Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
-        const auto with = [&](int64_t part) { return at::cat({memory.select(1, part).transpose(1, 2), qkv.select(2, 1 + part)}, 1); };
-        return at::stack({with(0), with(1)});
-      }
-      MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
-        const int64_t memories = dk.size(1) - dq.size(1);
-        const auto own = [&](const Tensor& x) { return x.slice(1, memories); };
-        const auto extra = [&](const Tensor& x) { return x.slice(1, 0, memories).transpose(1, 2); };
-        return {at::stack({dq, own(dk), own(dv)}, 2), at::stack({extra(dk), extra(dv)}, 1)};
-      }
-    };
+class PlainAttention final : public AttentionKernels {
+ public:
+  LinearAttentionOutput linear_attention(const LinearAttentionInput&) const override { throw Error("bfloat16 only"); }
+  LinearAttentionGradient linear_attention_backward(const LinearAttentionInput&, const LinearAttentionOutput&,
+                                                    const Tensor&) const override {
+    throw Error("bfloat16 only");
+  }
+  Tensor with_memory(const Tensor& qkv, const Tensor& memory) const override {
+    const auto with = [&](int64_t part) { return at::cat({memory.select(1, part).transpose(1, 2), qkv.select(2, 1 + part)}, 1); };
+    return at::stack({with(0), with(1)});
+  }
+  MemoryTokensGradient with_memory_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv) const override {
+    const int64_t memories = dk.size(1) - dq.size(1);
+    const auto own = [&](const Tensor& x) { return x.slice(1, memories); };
+    const auto extra = [&](const Tensor& x) { return x.slice(1, 0, memories).transpose(1, 2); };
+    return {at::stack({dq, own(dk), own(dv)}, 2), at::stack({extra(dk), extra(dv)}, 1)};
+  }
+};
 
-    class PlainPointwise final : public PointwiseKernels {
-     public:
-      void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
-        plain::add_gelu(x, bias, residual, y);
-      }
-      void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const override {
-        plain::gelu_backward(dy, more, x, dx);
-      }
-      void gru(const GruInput& in, const Tensor& y) const override { plain::gru(in.from_x, in.from_z, in.z, y); }
-      void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z,
-                        const Tensor& dz) const override {
-        plain::gru_backward(in.from_x, in.from_z, in.z, dy, dfrom_x, dfrom_z, dz);
-      }
-    };
+class PlainPointwise final : public PointwiseKernels {
+ public:
+  void add_gelu(const Tensor& x, const Tensor& bias, const Tensor& residual, const Tensor& y) const override {
+    plain::add_gelu(x, bias, residual, y);
+  }
+  void gelu_backward(const Tensor& dy, const Tensor& more, const Tensor& x, const Tensor& dx) const override {
+    plain::gelu_backward(dy, more, x, dx);
+  }
+  void gru(const GruInput& in, const Tensor& y) const override { plain::gru(in.from_x, in.from_z, in.z, y); }
+  void gru_backward(const GruInput& in, const Tensor& dy, const Tensor& dfrom_x, const Tensor& dfrom_z, const Tensor& dz) const override {
+    plain::gru_backward(in.from_x, in.from_z, in.z, dy, dfrom_x, dfrom_z, dz);
+  }
+};
 
-    class PlainCells final : public CellKernels {
-     public:
-      CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const override {
-        return plain::gather_cells(table, x, z);
-      }
-      void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
-                      const Tensor& z) const override {
-        plain::move_cells(table, outputs, bounds, x, z);
-      }
-    };
+class PlainCells final : public CellKernels {
+ public:
+  CellInputs gather_cells(const Tensor& table, const Tensor& x, const Tensor& z) const override { return plain::gather_cells(table, x, z); }
+  void move_cells(const Tensor& table, const CellOutputs& outputs, const CellBounds& bounds, const Tensor& x,
+                  const Tensor& z) const override {
+    plain::move_cells(table, outputs, bounds, x, z);
+  }
+};
 
-    class PlainErrors final : public ErrorKernels {
-     public:
-      Tensor mix_tokens(const TokenMix& mix) const override { return plain::mix_tokens(mix); }
-      Tensor weighted_error(const TokenError& error) const override { return plain::weighted_error(error); }
-      Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const override {
-        const auto f = [&](const Tensors& all) { return plain::weighted_error({error.target, all[0], error.weight}); };
-        return gradients(f, {error.prediction}, upstream).front();
-      }
-    };
+class PlainErrors final : public ErrorKernels {
+ public:
+  Tensor mix_tokens(const TokenMix& mix) const override { return plain::mix_tokens(mix); }
+  Tensor weighted_error(const TokenError& error) const override { return plain::weighted_error(error); }
+  Tensor weighted_error_backward(const TokenError& error, const Tensor& upstream) const override {
+    const auto f = [&](const Tensors& all) { return plain::weighted_error({error.target, all[0], error.weight}); };
+    return gradients(f, {error.prediction}, upstream).front();
+  }
+};
 
-    class PlainTokenLayers final : public TokenLayerKernels {
-     public:
-      bool faster(at::ScalarType, int64_t) const override { return true; }
-      void token_layers(const TokenLayers& network) const override { plain::token_layers(network); }
-    };
+class PlainTokenLayers final : public TokenLayerKernels {
+ public:
+  bool faster(at::ScalarType, int64_t) const override { return true; }
+  void token_layers(const TokenLayers& network) const override { plain::token_layers(network); }
+};
 
-    // All of the above.
-    struct PlainKernels {
-      PlainImages images;
-      PlainAttention attention;
-      PlainConvolutions convolutions;
-      PlainPointwise pointwise;
-      PlainTokenLayers token_layers;
-      PlainCells cells;
-      PlainErrors errors;
-      Kernels tables() const { return {&images, &attention, &convolutions, &pointwise, &token_layers, &cells, &errors}; }
-    };
+// All of the above.
+struct PlainKernels {
+  PlainImages images;
+  PlainAttention attention;
+  PlainConvolutions convolutions;
+  PlainPointwise pointwise;
+  PlainTokenLayers token_layers;
+  PlainCells cells;
+  PlainErrors errors;
+  Kernels tables() const { return {&images, &attention, &convolutions, &pointwise, &token_layers, &cells, &errors}; }
+};
 
-  }  // namespace df::ops::test
+}  // namespace df::ops::test
