@@ -53,7 +53,8 @@ inline void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
-// Parses, runs `body` with the fast choices of float32 arithmetic on GPUs and turns whatever happens into an exit code. Log lines and errors go to stderr, results to stdout.
+// Parses, runs `body` with the fast choices of float32 arithmetic on GPUs and turns whatever happens into an exit code. Log lines and
+// errors go to stderr, results to stdout.
 inline int run(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   app.set_version_flag("--version", app.get_name() + " " + version() + " (" + commit() + ")");
   app.get_formatter()->column_width(36);

@@ -4,8 +4,8 @@
 
 #include "diffusion_forcing/config/experiment.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
-#include "diffusion_forcing/core/fast_math.hpp"
 #include "diffusion_forcing/core/error.hpp"
+#include "diffusion_forcing/core/fast_math.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/core/version.hpp"
 #include "diffusion_forcing/data/loader.hpp"

@@ -2,8 +2,8 @@
 // A block takes some elements of one cell, a thread an element at a time; x first, then z.
 #include "cuda/cell_moves.cuh"
 
-#include "ops/cell_table.hpp"
 #include "cuda/vector.cuh"
+#include "ops/cell_table.hpp"
 
 namespace df::cuda {
 

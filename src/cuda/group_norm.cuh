@@ -2,8 +2,8 @@
 // Group normalisation with what follows it, on raw memory. All float pointers are float32 on the device.
 #pragma once
 
-#include "ops/activation.hpp"
 #include "cuda/image_vector.cuh"
+#include "ops/activation.hpp"
 
 namespace df::cuda {
 

@@ -59,8 +59,8 @@ class Accelerator {
 };
 
 // "cpu", "cuda", "cuda:1", or "auto" (CUDA if its library loads and a device answers, else CPU). The object lives as long as
-// the process. Throws df::Error with the loader's message where `cuda` is asked for and cannot be had; where `auto` falls back on the CPU for
-// the same reason, the message goes to `why_cpu`, which is left alone otherwise.
+// the process. Throws df::Error with the loader's message where `cuda` is asked for and cannot be had; where `auto` falls back on the CPU
+// for the same reason, the message goes to `why_cpu`, which is left alone otherwise.
 const Accelerator& accelerator(const std::string& device, std::string* why_cpu = nullptr);
 inline const Accelerator& accelerator(at::Device device) { return accelerator(device.str()); }
 
