@@ -190,7 +190,7 @@ int play(const Arguments& arguments) {
   options.out = arguments.out;
   options.pictures = arguments.pictures;
   options.episodes.seed = arguments.evaluation.seed;
-  options.episodes.threads = at::get_num_threads();
+  options.maze.threads = at::get_num_threads();
   if (arguments.batch) options.episodes.batch = *arguments.batch;
   if (arguments.steps) options.episodes.steps = *arguments.steps;
   if (arguments.fps) options.fps = *arguments.fps;
@@ -276,7 +276,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
   app.add_flag("!--no-pictures", arguments.pictures, "tables and plots alone, where OpenCV is not installed");
-  app.add_flag("--multi", arguments.maze.episodes.multi, "a random goal each episode, not the task's own")->group(of_tasks);
+  app.add_flag("--multi", arguments.maze.maze.multi, "a random goal each episode, not the task's own")->group(of_tasks);
   app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
   app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
       ->group(of_tasks)

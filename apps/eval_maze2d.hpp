@@ -15,8 +15,9 @@
 
 #include "app.hpp"
 #include "diffusion_forcing/core/file.hpp"
-#include "diffusion_forcing/maze2d/maze_picture.hpp"
+#include "diffusion_forcing/maze2d/maze2d_environment.hpp"
 #include "diffusion_forcing/maze2d/waypoint_policy.hpp"
+#include "diffusion_forcing/planning/episode_pictures.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
@@ -28,6 +29,7 @@ struct Maze2dEvalOptions {
   std::string task, protocol = "full";
   std::vector<std::string> policies;  // empty: the ceilings, replanning and near_optimal; {"none"}: none
   EpisodeConfig episodes;
+  Maze2dEnvironmentOptions maze;
   double fps = 25.0;
   bool pictures = true;
   fs::path out;
@@ -44,7 +46,7 @@ inline const std::string& choices_of_policies() {
 }
 
 inline std::unique_ptr<Policy> controller_of(const std::string& name, const Maze2dTask& task) {
-  if (name == "random") return make_random_policy();
+  if (name == "random") return make_random_policy(maze2d_environment_spec(task));
   for (const auto& [known, kind] : EnumNames<WaypointKind>::table)
     if (known == name) return make_waypoint_policy(task.maze(), kind);
   throw ConfigError(fmt::format("--policy: unknown policy '{}'; expected none or one of: {}", name, choices_of_policies()));
@@ -60,10 +62,10 @@ inline void check_maze(const NamedModel& model, const Maze2dTask& task) {
                                   task.id, data->task));
 }
 
-inline EpisodeReport play(const Maze2dTask& task, Policy& policy, const std::string& name, const EpisodeConfig& config) {
-  const int64_t steps = config.steps > 0 ? config.steps : episode_steps(task, config.protocol);
+inline EpisodeReport play(Environment& environment, Policy& policy, const std::string& name, const EpisodeConfig& config) {
+  const int64_t steps = config.steps > 0 ? config.steps : environment.spec().steps;
   Progress progress(name, config.episodes * steps, "steps");
-  auto report = run_episodes(task, policy, config, 8, [&](double fraction) {
+  auto report = run_episodes(environment, policy, config, 8, [&](double fraction) {
     progress.update(std::llround(fraction * static_cast<double>(config.episodes * steps)));
     return !stop_flag();
   });
@@ -73,21 +75,20 @@ inline EpisodeReport play(const Maze2dTask& task, Policy& policy, const std::str
 }
 
 // The plan of episode 0's start once more, row by row: watched while it plays, a planner would be slower than it is.
-inline void write_denoising(const fs::path& path, const Maze2dTask& task, const TrainedModel& trained, const EpisodeReport& report,
+inline void write_denoising(const fs::path& path, Environment& environment, const TrainedModel& trained, const EpisodeReport& report,
                             uint64_t seed, double fps) {
   std::vector<Tensor> rows;
   const auto planner = make_planner(trained, [&](int64_t, const Tensor& frames) {
     rows.push_back(frames.detach().narrow(1, 0, 2).to(at::kCPU, at::kDouble, false, true));
   });
-  const Episode& episode = report.episodes.front();
+  environment.reset(seed, 0, 1);
   planner->start(1, seed, 0);
-  planner->act({episode.states.narrow(0, 0, 1), at::tensor({episode.goal[0], episode.goal[1]}, at::kDouble).view({1, 2}), 0, report.steps});
-  if (rows.empty()) return;
-  write_denoising_video(path, task.maze(), at::stack(rows), {episode.start[0], episode.start[1]}, episode.goal, {.pixels = 0, .fps = fps});
+  planner->act({environment.observe(), 0, report.steps});
+  if (!rows.empty()) write_denoising_video(path, environment, at::stack(rows), report.episodes.front(), {.fps = fps});
 }
 
 inline Maze2dTask checked_task(Maze2dEvalOptions& options) try {
-  options.episodes.protocol = enum_value<Protocol>(options.protocol, "--protocol");
+  options.maze.protocol = enum_value<Protocol>(options.protocol, "--protocol");
   validate(options.episodes);
   return maze2d_task(options.task);
 } catch (const ConfigError&) {
@@ -107,14 +108,15 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   if (models.empty() && options.policies.empty()) throw ConfigError("--policy: expected a policy or a --checkpoint, got none");
   for (const auto& model : models) check_maze(model, task);
 
+  const auto environment = make_maze2d_environment(task, options.maze);
   std::vector<EpisodeReport> reports;
   for (auto& model : models) {
     model.trained.travel = load_travel_map(model.trained);
     const auto planner = make_planner(model.trained);
     spdlog::info("{}: {}", model.name, planner->describe());
-    reports.push_back(play(task, *planner, model.name, options.episodes));
+    reports.push_back(play(*environment, *planner, model.name, options.episodes));
   }
-  for (const auto& name : options.policies) reports.push_back(play(task, *controller_of(name, task), name, options.episodes));
+  for (const auto& name : options.policies) reports.push_back(play(*environment, *controller_of(name, task), name, options.episodes));
 
   const auto table = episode_table(reports);
   write_atomically(options.out / "table.txt", table);
@@ -122,10 +124,11 @@ inline int eval_maze2d(Maze2dEvalOptions options, const std::function<std::vecto
   write_atomically(options.out / "report.json", episode_json(reports));
   fmt::print("{}\n{}\n", table, options.out.string());
   if (!options.pictures) return success;
-  write_png(options.out / "mazes.png", draw_episodes(task.maze(), reports));
-  write_closed_loop_video(options.out / "closed_loop.mp4", task.maze(), reports, 0, 4, {.pixels = 0, .fps = options.fps});
+  write_png(options.out / "mazes.png", draw_episodes(*environment, reports));
+  write_closed_loop_video(options.out / "closed_loop.mp4", *environment, reports, 0, 4, {.fps = options.fps});
   if (!models.empty())
-    write_denoising(options.out / "denoising.mp4", task, models.front().trained, reports.front(), options.episodes.seed, options.fps);
+    write_denoising(options.out / "denoising.mp4", *environment, models.front().trained, reports.front(), options.episodes.seed,
+                    options.fps);
   return success;
 }
 

@@ -69,8 +69,8 @@ void report(const Accelerator& on, const Subject& subject, int64_t width, const 
   config.guidance.scale = work.scale;
   const auto planner = make_forcing_planner(config, {*subject.model, subject.diffusion, subject.spec, sampling});
   Situation situation;
-  situation.states = at::zeros({sizes.worlds, 4}, at::kDouble);
-  situation.goals = at::ones({sizes.worlds, 2}, at::kDouble);
+  situation.now.state = at::zeros({sizes.worlds, 4}, at::kDouble);
+  situation.now.goal = at::ones({sizes.worlds, 2}, at::kDouble);
   situation.steps_left = 10 * sizes.tokens;
   planner->start(sizes.worlds, 0, 0);
   const double begin = bench::now();

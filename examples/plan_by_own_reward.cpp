@@ -22,7 +22,7 @@ int main() {
   planner->start(/*worlds=*/1, /*seed=*/0, /*first_world=*/0);
   const at::Tensor state = at::tensor({1.0, 2.0, 0.0, 0.0}, at::kDouble).unsqueeze(0),
                    goal = at::tensor({1.0, 1.0}, at::kDouble).unsqueeze(0);
-  const df::Decision decision = planner->act({state, goal, /*step=*/0, /*steps_left=*/100});
+  const df::Decision decision = planner->act({{.state = state, .goal = goal}, /*step=*/0, /*steps_left=*/100});
 
   const at::Tensor last = decision.plan.observations[0][-1];
   std::printf("planned %lld frames in %.1f s; the last one is at (%.2f, %.2f)\n",

@@ -7,12 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <numbers>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
-#include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/maze2d/maze2d.hpp"
 #include "media/canvas.hpp"
 
 namespace df {
@@ -126,46 +125,9 @@ class MazeCanvas {
   Canvas canvas_;
 };
 
-int64_t chosen_pixels(const Maze2dLayout& layout, int64_t pixels, int64_t width) {
-  if (pixels < 0) throw Error(fmt::format("maze picture: expected 0 or more pixels a cell, got {}", pixels));
-  return pixels > 0 ? pixels : std::clamp<int64_t>(width / (layout.width() - 1), 16, 80);
-}
-
-// The picture below a line of text, which is made smaller where it is too long.
-Tensor captioned(const Tensor& picture, const std::string& text) {
-  constexpr int64_t header = 18;
-  const auto width = static_cast<double>(picture.size(2));
-  Canvas canvas(picture.size(1) + header, picture.size(2));
-  canvas.picture(picture, 0, header);
-  const double size = std::min(12.0, 12.0 * (width - 4.0) / text_width(text, 12.0));
-  canvas.text(text, {2.0, header - 5.0}, size);
-  return canvas.image();
-}
-
-// Frames that colours span: until the goal is reached, where it is, since to rest there says nothing.
-int64_t coloured(const EpisodeReport& report, const Episode& episode) {
-  return 1 + (episode.first_reach > 0 ? episode.first_reach : report.steps);
-}
-
-Tensor positions_of(const Tensor& states) { return states.narrow(-1, 0, 2); }
-
-// The newest plan of an episode that was made at `step` or before: [F, 2], from the ball's place at that time on. Undefined for none.
-Tensor plan_at(const EpisodeReport& report, int64_t episode, int64_t step) {
-  const PlanRecord* newest = nullptr;
-  for (const auto& record : report.plans)
-    if (record.episode == episode && record.step <= step && (!newest || record.step >= newest->step)) newest = &record;
-  if (!newest) return {};
-  const auto& states = report.episodes[static_cast<size_t>(episode)].states;
-  return at::cat({positions_of(states.narrow(0, newest->step, 1)), positions_of(newest->plan.observations[0]).to(at::kDouble)});
-}
-
-void write_video(const std::filesystem::path& path, double fps, int64_t frames, const std::function<Tensor(int64_t)>& frame) {
-  const auto video = create_video(path, fps);
-  for (int64_t i = 0; i < frames; ++i) video->write(frame(i));
-  video->close();
-}
-
 }  // namespace
+
+int64_t maze_pixels(const Maze2dLayout& layout, int64_t width) { return std::clamp<int64_t>(width / (layout.width() - 1), 16, 80); }
 
 Tensor draw_maze(const Maze2dLayout& layout, const MazeDrawing& drawing, int64_t pixels) {
   if (pixels < 1) throw Error(fmt::format("maze picture: expected one pixel a cell or more, got {}", pixels));
@@ -179,69 +141,6 @@ Tensor draw_maze(const Maze2dLayout& layout, const MazeDrawing& drawing, int64_t
   canvas.cross(drawing.goal);
   if (drawing.ball && !driven.empty()) canvas.ball(driven.back());
   return canvas.image();
-}
-
-Tensor draw_episodes(const Maze2dLayout& layout, const std::vector<EpisodeReport>& reports, int64_t episodes, int64_t pixels) {
-  pixels = chosen_pixels(layout, pixels, 240);
-  std::vector<Tensor> rows;
-  for (const auto& report : reports) {
-    const int64_t shown = std::min<int64_t>(episodes, static_cast<int64_t>(report.episodes.size()));
-    std::vector<Tensor> row;
-    for (int64_t i = 0; i < shown; ++i) {
-      const auto& e = report.episodes[static_cast<size_t>(i)];
-      const MazeDrawing drawing{.positions = positions_of(e.states),
-                                .plan = plan_at(report, i, 0),
-                                .points = {},
-                                .start = {e.start[0], e.start[1]},
-                                .goal = e.goal,
-                                .frames = coloured(report, e)};
-      const auto reach = e.first_reach < 0 ? std::string("never there") : fmt::format("there at {}", e.first_reach);
-      row.push_back(captioned(draw_maze(layout, drawing, pixels), fmt::format("{} {}: {:.4g}, {}", report.policy, i, e.raw, reach)));
-    }
-    if (!row.empty()) rows.push_back(sheet(at::stack(row), reports.size() == 1 ? 4 : shown, 6));
-  }
-  if (rows.empty()) throw Error("maze picture: expected reports with at least one episode, got none");
-  for (const auto& row : rows) check_shape(row, "maze picture: rows of episodes", rows[0].sizes().vec());
-  return sheet(at::stack(rows), 1, 6);
-}
-
-void write_closed_loop_video(const std::filesystem::path& path, const Maze2dLayout& layout, const std::vector<EpisodeReport>& reports,
-                             int64_t episode, int64_t every, const MazeVideoOptions& options) {
-  if (every < 1) throw Error(fmt::format("closed loop: expected a frame every step or fewer, got every {}", every));
-  int64_t steps = 0;
-  for (const auto& report : reports) {
-    if (episode < 0 || episode >= static_cast<int64_t>(report.episodes.size()))
-      throw Error(fmt::format("closed loop: {}: expected an episode below {}, got {}", report.policy, report.episodes.size(), episode));
-    steps = std::max(steps, report.steps);
-  }
-  if (reports.empty()) throw Error("closed loop: expected at least one report, got none");
-  const int64_t pixels = chosen_pixels(layout, options.pixels, 400);
-  write_video(path, options.fps, 1 + (steps + every - 1) / every, [&](int64_t frame) {
-    std::vector<Tensor> row;
-    for (const auto& report : reports) {
-      const auto& e = report.episodes[static_cast<size_t>(episode)];
-      const int64_t t = std::min(frame * every, report.steps);
-      const MazeDrawing drawing{.positions = positions_of(e.states.narrow(0, 0, t + 1)),
-                                .plan = plan_at(report, episode, t),
-                                .points = {},
-                                .start = {e.start[0], e.start[1]},
-                                .goal = e.goal,
-                                .frames = coloured(report, e),
-                                .ball = true};
-      row.push_back(captioned(draw_maze(layout, drawing, pixels), fmt::format("{}: step {}", report.policy, t)));
-    }
-    return sheet(at::stack(row), static_cast<int64_t>(row.size()), 6);
-  });
-}
-
-void write_denoising_video(const std::filesystem::path& path, const Maze2dLayout& layout, const Tensor& rows, const Point2& start,
-                           const Point2& goal, const MazeVideoOptions& options) {
-  check_shape(rows, "denoising: rows", {-1, -1, 2});
-  const int64_t pixels = chosen_pixels(layout, options.pixels, 400), count = rows.size(0);
-  write_video(path, options.fps, count, [&](int64_t m) {
-    const MazeDrawing drawing{.positions = {}, .plan = {}, .points = rows[m], .start = start, .goal = goal};
-    return captioned(draw_maze(layout, drawing, pixels), fmt::format("row {} of {}", m + 1, count));
-  });
 }
 
 }  // namespace df

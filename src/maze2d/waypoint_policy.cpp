@@ -32,9 +32,9 @@ class WaypointPolicy : public Policy {
 
   Decision act(const Situation& situation) override {
     const auto worlds = static_cast<int64_t>(controllers_.size());
-    check_shape(situation.states, "states", {worlds, 4});
-    check_shape(situation.goals, "goals", {worlds, 2});
-    const Tensor states = situation.states.to(at::kDouble).contiguous(), goals = situation.goals.to(at::kDouble).contiguous();
+    check_shape(situation.now.state, "states", {worlds, 4});
+    check_shape(situation.now.goal, "goals", {worlds, 2});
+    const Tensor states = situation.now.state.to(at::kDouble).contiguous(), goals = situation.now.goal.to(at::kDouble).contiguous();
     const double *state = states.const_data_ptr<double>(), *goal = goals.const_data_ptr<double>();
     if (fresh_ && kind_ == WaypointKind::stale) keep_plans(goal);
     fresh_ = false;

@@ -60,7 +60,7 @@ class DiffuserPlanner final : public Policy {
       goal_ = at::cat({observations.select(1, horizon_ - 1).narrow(1, 0, 2), at::zeros({draws_.worlds(), 2}, at::kDouble)}, 1);
       since_plan_ = 0;
     }
-    decision.actions = next_action(situation.states);
+    decision.actions = next_action(situation.now.state);
     ++since_plan_;
     return decision;
   }
@@ -84,9 +84,9 @@ class DiffuserPlanner final : public Policy {
   Tensor plan(const Situation& situation) {
     const c10::NoGradGuard no_grad;
     const Tensor mean = mean_.narrow(0, 0, 4), std = std_.narrow(0, 0, 4);
-    const Tensor goal = at::cat({situation.goals, at::zeros_like(situation.goals)}, 1);
+    const Tensor goal = at::cat({situation.now.goal, at::zeros_like(situation.now.goal)}, 1);
     SampleInput input;
-    input.c = at::cat({(situation.states - mean) / std, (goal - mean) / std}, 1).to(device_, at::kFloat).unsqueeze(1);
+    input.c = at::cat({(situation.now.state - mean) / std, (goal - mean) / std}, 1).to(device_, at::kFloat).unsqueeze(1);
     const Shape token = trained_.model.token_shape();
     input.x = draws_.normal(1, token).unsqueeze(1).to(device_);
     input.z = trained_.model.initial_latent(draws_.worlds(), {});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Scores of played episodes: estimates, table, CSV, JSON.
+// Numbers of played episodes: estimates, table, CSV, JSON. The environment's spec says which numbers there are.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,20 +8,38 @@
 #include <nlohmann/json.hpp>
 
 #include "core/text_table.hpp"
+#include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
 
 namespace df {
 
 namespace {
 
-template <class Get>
-std::vector<double> numbers(const EpisodeReport& report, Get get) {
+using Json = nlohmann::ordered_json;
+
+size_t index_of(const EnvironmentSpec& spec, std::string_view key) {
+  std::string known;
+  for (size_t i = 0; i < spec.outcomes.size(); ++i) {
+    if (spec.outcomes[i].key == key) return i;
+    known += (i > 0 ? ", " : "") + spec.outcomes[i].key;
+  }
+  throw Error(fmt::format("{}: unknown number '{}' of an episode; expected one of: {}", spec.task, key, known));
+}
+
+// Of the episodes that have the number.
+std::vector<double> numbers(const EpisodeReport& report, size_t index) {
   std::vector<double> all;
-  for (const auto& episode : report.episodes) all.push_back(get(episode));
+  for (const auto& episode : report.episodes)
+    if (!std::isnan(episode.outcome.at(index))) all.push_back(episode.outcome[index]);
   return all;
 }
 
-std::string cell(const Estimate& e, double scale = 1.0) {
+double share(const EpisodeReport& report, size_t index) {
+  const auto all = static_cast<double>(report.episodes.size());
+  return all > 0 ? static_cast<double>(numbers(report, index).size()) / all : 0.0;
+}
+
+std::string cell(const Estimate& e, double scale) {
   return std::isfinite(e.mean) ? fmt::format("{:.1f} +- {:.1f}", scale * e.mean, scale * e.error) : "-";
 }
 
@@ -31,18 +49,77 @@ std::string seconds_cell(const Replanning& mean) {
 }
 
 std::string protocol_cell(const EpisodeReport& report) {
-  const int64_t own = episode_steps(maze2d_task(report.task), report.protocol);
-  if (own == report.steps) return std::string(enum_name(report.protocol));
-  return fmt::format("{} steps of the {} protocol's {}", report.steps, enum_name(report.protocol), own);
+  const auto& environment = report.environment;
+  if (environment.steps == report.steps) return environment.protocol;
+  return fmt::format("{} steps of the {} protocol's {}", report.steps, environment.protocol, environment.steps);
 }
 
-nlohmann::ordered_json json_of(const Estimate& e) { return {{"mean", e.mean}, {"error", e.error}}; }
+// Titles and, for a report, cells.
+std::vector<std::string> column(const EpisodeReport& report, bool titles) {
+  const auto& environment = report.environment;
+  std::vector<std::string> lines;
+  const auto line = [&](const std::string& title, const std::string& text) { lines.push_back(titles ? title : text); };
+  line("", report.policy);
+  line("task", environment.task);
+  for (const auto& [name, value] : environment.settings) line(name, value);
+  if (!environment.protocol.empty()) line("protocol", protocol_cell(report));
+  line("steps", std::to_string(report.steps));
+  line("episodes", std::to_string(report.episodes.size()));
+  for (size_t i = 0; i < environment.outcomes.size(); ++i) {
+    const auto& outcome = environment.outcomes[i];
+    line(outcome.title, cell(estimate(numbers(report, i)), outcome.scale));
+    if (!outcome.share_title.empty()) line(outcome.share_title, fmt::format("{:.1f} %", 100.0 * share(report, i)));
+  }
+  line("seconds a plan", seconds_cell(mean_replanning(report)));
+  return lines;
+}
 
-nlohmann::ordered_json json_of(const Episode& e, int64_t number) {
-  nlohmann::ordered_json json{{"episode", number}, {"seed", e.seed}, {"start", e.start},
-                              {"goal", e.goal},    {"raw", e.raw},   {"normalized", e.normalized}};
-  json["first_reach"] = nullptr;
-  if (e.first_reach >= 0) json["first_reach"] = e.first_reach;
+void check_alike(const std::vector<EpisodeReport>& reports) {
+  for (const auto& report : reports) {
+    const auto &first = reports.front().environment, &other = report.environment;
+    const bool alike = std::equal(first.outcomes.begin(), first.outcomes.end(), other.outcomes.begin(), other.outcomes.end(),
+                                  [](const OutcomeSpec& a, const OutcomeSpec& b) { return a.key == b.key; });
+    if (!alike || first.place != other.place || first.settings.size() != other.settings.size() ||
+        first.protocol.empty() != other.protocol.empty())
+      throw Error(fmt::format("reports of {} and {}: expected environments with the same numbers", first.task, other.task));
+  }
+}
+
+std::string csv_number(const OutcomeSpec& outcome, double value) {
+  if (std::isnan(value)) return outcome.whole ? "-1" : "";
+  return outcome.whole ? fmt::format("{}", std::llround(value)) : fmt::format("{}", value);
+}
+
+Json json_number(const OutcomeSpec& outcome, double value) {
+  if (std::isnan(value)) return nullptr;
+  return outcome.whole ? Json(std::llround(value)) : Json(value);
+}
+
+Json json_of(const Estimate& e) { return {{"mean", e.mean}, {"error", e.error}}; }
+
+Json json_of(const EnvironmentSpec& environment, const Episode& e, int64_t number) {
+  Json json{{"episode", number}, {"seed", e.seed}, {"start", e.start}, {"goal", e.goal}};
+  for (size_t i = 0; i < environment.outcomes.size(); ++i)
+    json[environment.outcomes[i].key] = json_number(environment.outcomes[i], e.outcome.at(i));
+  return json;
+}
+
+Json json_of(const EpisodeReport& report) {
+  const auto& environment = report.environment;
+  const auto planning = mean_replanning(report);
+  Json json{{"policy", report.policy}, {"description", report.description}, {"task", environment.task}};
+  for (const auto& [name, value] : environment.settings) json[name] = value;
+  if (!environment.protocol.empty()) json["protocol"] = environment.protocol;
+  json["steps"] = report.steps;
+  for (size_t i = 0; i < environment.outcomes.size(); ++i) {
+    const auto& outcome = environment.outcomes[i];
+    json[outcome.key] = json_of(estimate(numbers(report, i)));
+    if (!outcome.share_key.empty()) json[outcome.share_key] = share(report, i);
+  }
+  json["planning"] = {{"seconds", planning.seconds}, {"worlds", planning.worlds}, {"plans", report.replannings.size()}};
+  json["episodes"] = Json::array();
+  for (size_t i = 0; i < report.episodes.size(); ++i)
+    json["episodes"].push_back(json_of(environment, report.episodes[i], static_cast<int64_t>(i)));
   return json;
 }
 
@@ -59,21 +136,15 @@ Estimate estimate(const std::vector<double>& values) {
   return {mean, values.size() > 1 ? std::sqrt(squares / (n - 1.0) / n) : 0.0};
 }
 
-Estimate raw_score(const EpisodeReport& report) {
-  return estimate(numbers(report, [](const Episode& e) { return e.raw; }));
+double outcome(const EpisodeReport& report, const Episode& episode, std::string_view key) {
+  return episode.outcome.at(index_of(report.environment, key));
 }
 
-Estimate normalized_score(const EpisodeReport& report) {
-  return estimate(numbers(report, [](const Episode& e) { return e.normalized; }));
+Estimate outcome_estimate(const EpisodeReport& report, std::string_view key) {
+  return estimate(numbers(report, index_of(report.environment, key)));
 }
 
-FirstReach first_reach(const EpisodeReport& report) {
-  std::vector<double> steps;
-  for (const auto& episode : report.episodes)
-    if (episode.first_reach >= 0) steps.push_back(static_cast<double>(episode.first_reach));
-  const auto all = static_cast<double>(report.episodes.size());
-  return {estimate(steps), all > 0 ? static_cast<double>(steps.size()) / all : 0.0};
-}
+double outcome_share(const EpisodeReport& report, std::string_view key) { return share(report, index_of(report.environment, key)); }
 
 Replanning mean_replanning(const EpisodeReport& report) {
   Replanning mean;
@@ -86,53 +157,42 @@ Replanning mean_replanning(const EpisodeReport& report) {
 }
 
 std::string episode_table(const std::vector<EpisodeReport>& reports) {
-  std::vector<std::vector<std::string>> columns{
-      {"", "task", "goals", "protocol", "steps", "episodes", "raw", "normalised x 100", "first reach, steps", "reached", "seconds a plan"}};
-  for (const auto& r : reports) {
-    const auto reach = first_reach(r);
-    columns.push_back({r.policy, r.task, r.multi ? "multi" : "single", protocol_cell(r), std::to_string(r.steps),
-                       std::to_string(r.episodes.size()), cell(raw_score(r)), cell(normalized_score(r), 100.0), cell(reach.steps),
-                       fmt::format("{:.1f} %", 100.0 * reach.share), seconds_cell(mean_replanning(r))});
-  }
+  if (reports.empty()) throw Error("table of episodes: expected a report or more, got none");
+  check_alike(reports);
+  std::vector<std::vector<std::string>> columns{column(reports.front(), true)};
+  for (const auto& report : reports) columns.push_back(column(report, false));
   return text_table(columns);
 }
 
 std::string episode_csv(const std::vector<EpisodeReport>& reports) {
-  std::string csv = "policy,episode,seed,start_x,start_y,goal_x,goal_y,raw,normalized,first_reach\n";
+  check_alike(reports);
+  std::string csv = "policy,episode,seed";
+  const auto environment = reports.empty() ? EnvironmentSpec{} : reports.front().environment;
+  const size_t places = environment.place.size(), goals = std::min(places, static_cast<size_t>(environment.goal));
+  for (size_t i = 0; i < places; ++i) csv += ",start_" + environment.place[i];
+  for (size_t i = 0; i < goals; ++i) csv += ",goal_" + environment.place[i];
+  for (const auto& outcome : environment.outcomes) csv += "," + outcome.key;
+  csv += "\n";
   for (const auto& report : reports)
     for (size_t i = 0; i < report.episodes.size(); ++i) {
       const auto& e = report.episodes[i];
-      csv += fmt::format("{},{},{},{},{},{},{},{},{},{}\n", csv_field(report.policy), i, e.seed, e.start[0], e.start[1], e.goal[0],
-                         e.goal[1], e.raw, e.normalized, e.first_reach);
+      csv += fmt::format("{},{},{}", csv_field(report.policy), i, e.seed);
+      for (size_t p = 0; p < places; ++p) csv += fmt::format(",{}", e.start.at(p));
+      for (size_t p = 0; p < goals; ++p) csv += fmt::format(",{}", e.goal.at(p));
+      for (size_t k = 0; k < environment.outcomes.size(); ++k) csv.append(",").append(csv_number(environment.outcomes[k], e.outcome.at(k)));
+      csv += "\n";
     }
   return csv;
 }
 
 std::string episode_json(const std::vector<EpisodeReport>& reports) {
-  auto policies = nlohmann::ordered_json::array();
-  for (const auto& r : reports) {
-    const auto reach = first_reach(r);
-    const auto planning = mean_replanning(r);
-    auto episodes = nlohmann::ordered_json::array();
-    for (size_t i = 0; i < r.episodes.size(); ++i) episodes.push_back(json_of(r.episodes[i], static_cast<int64_t>(i)));
-    policies.push_back({{"policy", r.policy},
-                        {"description", r.description},
-                        {"task", r.task},
-                        {"goals", r.multi ? "multi" : "single"},
-                        {"protocol", enum_name(r.protocol)},
-                        {"steps", r.steps},
-                        {"raw", json_of(raw_score(r))},
-                        {"normalized", json_of(normalized_score(r))},
-                        {"first_reach", json_of(reach.steps)},
-                        {"reached", reach.share},
-                        {"planning", {{"seconds", planning.seconds}, {"worlds", planning.worlds}, {"plans", r.replannings.size()}}},
-                        {"episodes", episodes}});
-  }
-  return nlohmann::ordered_json{{"errors", "standard error of the mean"},
-                                {"normalized", "0: D4RL's random policy, 1: its waypoint controller"},
-                                {"policies", policies}}
-             .dump(1) +
-         "\n";
+  Json json{{"errors", "standard error of the mean"}};
+  if (!reports.empty())
+    for (const auto& outcome : reports.front().environment.outcomes)
+      if (!outcome.meaning.empty()) json[outcome.key] = outcome.meaning;
+  json["policies"] = Json::array();
+  for (const auto& report : reports) json["policies"].push_back(json_of(report));
+  return json.dump(1) + "\n";
 }
 
 }  // namespace df

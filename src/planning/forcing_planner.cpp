@@ -52,7 +52,7 @@ class ForcingPlanner final : public Policy {
     draws_.check(situation);
     Decision decision;
     if (tracked_ && !tracked_->finished()) {
-      decision.actions = tracked_->act(situation.states);
+      decision.actions = tracked_->act(situation.now.state);
       return decision;
     }
     const auto begin = std::chrono::steady_clock::now();
@@ -64,7 +64,7 @@ class ForcingPlanner final : public Policy {
       decision.actions = decision.plan.actions.narrow(1, 0, steps).clamp(-1, 1);
     } else {
       tracked_.emplace(decision.plan.observations, config_.p, config_.d, steps, config_.ahead);
-      decision.actions = tracked_->act(situation.states);
+      decision.actions = tracked_->act(situation.now.state);
     }
     return decision;
   }
@@ -159,9 +159,9 @@ class ForcingPlanner final : public Policy {
     const c10::NoGradGuard no_grad;
     const int64_t ahead = config_.horizon > 0 ? std::min(config_.horizon, situation.steps_left) : situation.steps_left;
     const int64_t T = codec_.tokens_for(ahead), C = config_.candidates;
-    set_goals(situation.goals);
+    set_goals(situation.now.goal);
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
-    const Tensor states = rows(situation.states), goals = rows(situation.goals);
+    const Tensor states = rows(situation.now.state), goals = rows(situation.now.goal);
     SampleInput input;
     input.x = draws_.normal(C, shape({T}, trained_.model.token_shape())).to(device_);
     int64_t warm = 0;
@@ -240,10 +240,10 @@ class ForcingPlanner final : public Policy {
     Tensor frames = codec_.frames(x);
     if (configured_ && config_.choice.dynamics != 0) {
       // The leap into the plan counts; whatever else the present is worth, it is worth to all of a world's candidates.
-      const Tensor now = at::constant_pad_nd(rows(situation.states), {0, codec_.frame_size() - 4});
+      const Tensor now = at::constant_pad_nd(rows(situation.now.state), {0, codec_.frame_size() - 4});
       frames = at::cat({now.unsqueeze(1), frames}, 1);
     }
-    const Tensor values = value(choice_, frames, rows(situation.goals), "planning.choice");
+    const Tensor values = value(choice_, frames, rows(situation.now.goal), "planning.choice");
     if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
     const Tensor winner = values.view({B, n}).argmax(1) + at::arange(B, at::TensorOptions(at::kLong).device(device_)) * n;
     return x.index_select(0, winner);

@@ -19,8 +19,8 @@ void WorldDraws::start(int64_t worlds, uint64_t seed, int64_t first_world) {
 }
 
 void WorldDraws::check(const Situation& situation) const {
-  if (situation.states.size(0) != worlds_)
-    throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.states.size(0)));
+  if (situation.now.state.size(0) != worlds_)
+    throw Error(fmt::format("planner: expected the {} worlds of start(), got {}", worlds_, situation.now.state.size(0)));
 }
 
 Tensor WorldDraws::normal(int64_t rows, const Shape& each) const {

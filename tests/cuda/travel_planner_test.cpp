@@ -27,11 +27,11 @@ std::vector<Tensor> plans_on(at::Device device) {
   const auto policy = tiny.make(config);
   std::vector<Tensor> plans;
   Situation s = situation(2);
-  s.goals = at::tensor({0.5, 0.5, 2.5, 0.5}, at::kDouble).view({2, 2});
+  s.now.goal = at::tensor({0.5, 0.5, 2.5, 0.5}, at::kDouble).view({2, 2});
   for (int64_t i = 0; i < 2; ++i) {
     policy->start(2, 7, 0);
     plans.push_back(policy->act(s).plan.observations);
-    s.goals = s.goals.flip(0);
+    s.now.goal = s.now.goal.flip(0);
   }
   return plans;
 }

@@ -9,7 +9,9 @@
 #include <filesystem>
 #include <limits>
 
+#include "diffusion_forcing/maze2d/maze2d_environment.hpp"
 #include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/planning/episode_pictures.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -40,12 +42,16 @@ Tensor line(const Point2& from, const Point2& to, int64_t frames) {
   return at::stack({from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1])}, 1);
 }
 
+constexpr double never = std::numeric_limits<double>::quiet_NaN();
+
+std::unique_ptr<Environment> medium() { return make_maze2d_environment(maze2d_task("maze2d-medium-v1")); }
+
 EpisodeReport two_episodes(const std::string& name) {
   EpisodeReport report{
-      .policy = name, .description = name, .task = "maze2d-medium-v1", .steps = 8, .episodes = {}, .plans = {}, .replannings = {}};
+      .policy = name, .description = name, .environment = medium()->spec(), .steps = 8, .episodes = {}, .plans = {}, .replannings = {}};
   for (int64_t i = 0; i < 2; ++i) {
     const Tensor way = line({1, 1}, {2, 1}, 9);
-    report.episodes.push_back({static_cast<uint64_t>(i), {1, 1, 0, 0}, {6, 6}, 0, 0, -1, at::cat({way, at::zeros_like(way)}, 1)});
+    report.episodes.push_back({static_cast<uint64_t>(i), at::cat({way, at::zeros_like(way)}, 1), {1, 1, 0, 0}, {6, 6}, {0, 0, never}});
   }
   return report;
 }
@@ -124,42 +130,42 @@ TEST(MazePicture, UnfinishedPlansMayLieAnywhere) {
 }
 
 TEST(MazePicture, EpisodesStandInRowsOfReports) {
-  const auto& layout = maze2d_layout("medium");
+  const auto maze = medium();
   const auto a = two_episodes("a"), b = two_episodes("b");
-  const auto one = draw_episodes(layout, {a}, 8, 20), both = draw_episodes(layout, {a, b}, 8, 20),
-             first = draw_episodes(layout, {a}, 1, 20);
+  const auto one = draw_episodes(*maze, {a}, 8, 140), both = draw_episodes(*maze, {a, b}, 8, 140),
+             first = draw_episodes(*maze, {a}, 1, 140);
   constexpr int64_t side = 160 - 24, caption = 18, gap = 6;
   EXPECT_EQ(first.sizes(), (at::IntArrayRef{3, side + caption, side}));
   EXPECT_EQ(one.sizes(), (at::IntArrayRef{3, side + caption, 2 * side + gap}));
   EXPECT_EQ(both.sizes(), (at::IntArrayRef{3, 2 * (side + caption) + gap, 2 * side + gap}));
-  EXPECT_NEAR(static_cast<double>(draw_episodes(layout, {a}, 1).size(2)), 240.0, 30.0);
+  EXPECT_NEAR(static_cast<double>(draw_episodes(*maze, {a}, 1).size(2)), 240.0, 30.0);
   auto planned = a;
   const Tensor way = line({1, 1}, {1, 5}, 10);
   planned.plans.push_back({1, 0, {at::cat({way, way}, 1).unsqueeze(0), {}}});
   planned.plans.push_back({0, 4, {at::cat({way, way}, 1).unsqueeze(0), {}}});  // not of the start
-  const auto with_plan = draw_episodes(layout, {planned}, 8, 20);
+  const auto with_plan = draw_episodes(*maze, {planned}, 8, 140);
   EXPECT_TRUE(at::equal(with_plan.narrow(2, 0, side), one.narrow(2, 0, side)));
   EXPECT_FALSE(at::equal(with_plan.narrow(2, side + gap, side), one.narrow(2, side + gap, side)));
-  EXPECT_NE(error_of([&] { draw_episodes(layout, {}); }).find("got none"), std::string::npos);
+  EXPECT_NE(error_of([&] { draw_episodes(*maze, {}); }).find("got none"), std::string::npos);
 }
 
 TEST(MazePicture, VideosShowEachRowAndEachFewSteps) {
   const test::TemporaryFolder folder;
-  const auto& layout = maze2d_layout("medium");
+  const auto maze = medium();
   const auto report = two_episodes("a");
   Tensor last;
-  write_closed_loop_video(folder.path() / "loop.npz", layout, {report}, 0, 3);
-  write_closed_loop_video(folder.path() / "loop.mp4", layout, {report, report}, 1, 3, {.pixels = 20, .fps = 10});
+  write_closed_loop_video(folder.path() / "loop.npz", *maze, {report}, 0, 3);
+  write_closed_loop_video(folder.path() / "loop.mp4", *maze, {report, report}, 1, 3, {.width = 140, .fps = 10});
   EXPECT_EQ(frames_of(folder.path() / "loop.mp4", last), 4);  // after 0, 3, 6 and 8 steps
   EXPECT_EQ(last.sizes(), (at::IntArrayRef{3, 136 + 18, 2 * 136 + 6}));
-  write_denoising_video(folder.path() / "rows.mp4", layout, at::randn({5, 30, 2}) * 3, {1, 1}, {6, 6}, {.pixels = 20});
+  write_denoising_video(folder.path() / "rows.mp4", *maze, at::randn({5, 30, 2}) * 3, report.episodes[0], {.width = 140});
   EXPECT_EQ(frames_of(folder.path() / "rows.mp4", last), 5);
-  EXPECT_EQ(error_of([&] { write_closed_loop_video(folder.path() / "x.mp4", layout, {report}, 2); }),
+  EXPECT_EQ(error_of([&] { write_closed_loop_video(folder.path() / "x.mp4", *maze, {report}, 2, 4); }),
             "closed loop: a: expected an episode below 2, got 2");
-  EXPECT_NE(error_of([&] { write_closed_loop_video(folder.path() / "x.mp4", layout, {report}, 0, 0); }).find("got every 0"),
+  EXPECT_NE(error_of([&] { write_closed_loop_video(folder.path() / "x.mp4", *maze, {report}, 0, 0); }).find("got every 0"),
             std::string::npos);
   EXPECT_EQ(error_of([&] {
-              write_denoising_video(folder.path() / "x.mp4", layout, at::zeros({2, 3}), {}, {});
+              write_denoising_video(folder.path() / "x.mp4", *maze, at::zeros({2, 3}), report.episodes[0]);
             }),
             "denoising: rows: expected shape [*, *, 2], got [2, 3]");
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "x.mp4"));

@@ -59,7 +59,7 @@ struct TinyDiffuser {
 };
 
 Trajectory first_plan(Policy& policy, const Situation& s, uint64_t seed = 7, int64_t first_world = 0) {
-  policy.start(s.states.size(0), seed, first_world);
+  policy.start(s.now.state.size(0), seed, first_world);
   return policy.act(s).plan;
 }
 
@@ -74,10 +74,10 @@ TEST(DiffuserPlanner, PlansLeadFromTheStartToTheGoalAtRest) {
   const Trajectory plan = first_plan(*tiny.make({}, &rows), s);
   EXPECT_EQ(plan.observations.sizes(), (at::IntArrayRef{2, H - 1, 4}));
   EXPECT_EQ(plan.actions.sizes(), (at::IntArrayRef{2, H - 1, 2}));
-  EXPECT_LT((plan.observations.select(1, H - 2) - at_rest(s.goals)).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((plan.observations.select(1, H - 2) - at_rest(s.now.goal)).abs().max().item<double>(), 1e-5);
   ASSERT_EQ(rows.size(), 8u);
   const Tensor& frames = rows.back();
-  EXPECT_LT((frames[0].slice(0, 0, 4) - s.states[0]).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((frames[0].slice(0, 0, 4) - s.now.state[0]).abs().max().item<double>(), 1e-5);
   EXPECT_TRUE(identical(frames.slice(0, 1).slice(1, 0, 4), plan.observations[0]));
   EXPECT_TRUE(identical(frames.slice(0, 0, H - 1).slice(1, 4), plan.actions[0]));
   EXPECT_LE(((plan.observations - at::tensor({1.8, 2.0, 0.1, -0.1}, at::kDouble)) / at::tensor({1.5, 1.4, 5.0, 5.0}, at::kDouble))
@@ -95,8 +95,8 @@ TEST(DiffuserPlanner, FollowsFromTheSeedAndTheWorld) {
   EXPECT_TRUE(identical(first_plan(*policy, all, 7, 10).observations, plan.observations));
   EXPECT_FALSE(close(first_plan(*policy, all, 8, 10).observations, plan.observations, 1e-3));
   Situation one = all;
-  one.states = all.states.narrow(0, 1, 1);
-  one.goals = all.goals.narrow(0, 1, 1);
+  one.now.state = all.now.state.narrow(0, 1, 1);
+  one.now.goal = all.now.goal.narrow(0, 1, 1);
   EXPECT_TRUE(close(first_plan(*policy, one, 7, 11).observations, plan.observations.narrow(0, 1, 1), 1e-5));
 }
 
@@ -109,13 +109,13 @@ TEST(DiffuserPlanner, TracksThePlanAndThenHoldsTheGoal) {
   policy->start(2, 7, 0);
   Tensor targets;
   for (int64_t t = 0; t < H + 3; ++t) {
-    Situation now = situation(2, 100 - t);
-    now.states.add_(0.01 * static_cast<double>(t));
-    const Decision decision = policy->act(now);
+    Situation present = situation(2, 100 - t);
+    present.now.state.add_(0.01 * static_cast<double>(t));
+    const Decision decision = policy->act(present);
     EXPECT_EQ(decision.plan.observations.defined(), t == 0);  // one plan an episode
     EXPECT_EQ(decision.planning_seconds > 0, t == 0);
     if (t == 0) targets = decision.plan.observations;
-    const Tensor target = t < H - 1 ? targets.select(1, t) : at_rest(now.goals), error = target - now.states;
+    const Tensor target = t < H - 1 ? targets.select(1, t) : at_rest(present.now.goal), error = target - present.now.state;
     const Tensor law = (0.3 * error.narrow(1, 0, 2) + 0.2 * error.narrow(1, 2, 2)).clamp(-1, 1);
     EXPECT_LT((decision.actions - law.unsqueeze(1)).abs().max().item<double>(), 1e-5) << t;
   }
@@ -129,10 +129,10 @@ TEST(DiffuserPlanner, DiffusedActionsAreThePlannedOnesAndThenABrake) {
   const auto policy = tiny.make(config, &rows);
   policy->start(1, 7, 0);
   for (int64_t t = 0; t < H + 2; ++t) {
-    Situation now = situation(1, 100 - t);
-    now.states[0][2] = 0.25;
-    now.states[0][3] = -3.0;
-    const Tensor actions = policy->act(now).actions;
+    Situation present = situation(1, 100 - t);
+    present.now.state[0][2] = 0.25;
+    present.now.state[0][3] = -3.0;
+    const Tensor actions = policy->act(present).actions;
     const Tensor expected = t < H ? rows.back()[t].slice(0, 4).clamp(-1, 1) : at::tensor({-0.25, 1.0}, at::kDouble);
     EXPECT_TRUE(identical(actions, expected.view({1, 1, 2}))) << t;
   }
@@ -147,14 +147,14 @@ TEST(DiffuserPlanner, ReplansWhereItIsToldTo) {
   policy->start(1, 7, 0);
   std::vector<Tensor> plans;
   for (int64_t t = 0; t < 7; ++t) {
-    Situation now = situation(1, 100 - t);
-    now.states[0][0] += 0.05 * static_cast<double>(t);
-    const Decision decision = policy->act(now);
+    Situation present = situation(1, 100 - t);
+    present.now.state[0][0] += 0.05 * static_cast<double>(t);
+    const Decision decision = policy->act(present);
     EXPECT_EQ(decision.plan.observations.defined(), t % 3 == 0) << t;
     if (t % 3 != 0) continue;
     plans.push_back(decision.plan.observations);
     // The first target is that of the new plan.
-    const Tensor error = plans.back().select(1, 0) - now.states;
+    const Tensor error = plans.back().select(1, 0) - present.now.state;
     EXPECT_TRUE(close(decision.actions[0], (error.narrow(1, 0, 2) + error.narrow(1, 2, 2)).clamp(-1, 1), 1e-12));
   }
   EXPECT_FALSE(close(plans[1], plans[0], 1e-3));  // from another place, with other noise

@@ -12,13 +12,16 @@
 #include "diffusion_forcing/maze2d/waypoint_policy.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
+#include "planning/maze_episodes.hpp"
 #include "support/support.hpp"
 
 namespace df {
 namespace {
 
 using test::error_of;
+using test::first_reach;
 using test::identical;
+using test::play;
 
 // Remembers how it was asked, and answers as it is told to.
 struct Scripted : Policy {
@@ -37,7 +40,12 @@ struct Scripted : Policy {
   std::vector<Situation> asked;
 };
 
-Decision rest(const Situation& situation, int64_t n) { return {at::zeros({situation.states.size(0), n, 2}, at::kDouble), {}, 0.0}; }
+Decision rest(const Situation& situation, int64_t n) { return {at::zeros({situation.now.state.size(0), n, 2}, at::kDouble), {}, 0.0}; }
+
+template <class Array>
+std::vector<double> numbers(const Array& array) {
+  return {array.begin(), array.end()};
+}
 
 const Maze2dTask& umaze() { return maze2d_task("maze2d-umaze-v1"); }
 
@@ -45,12 +53,12 @@ void expect_same(const EpisodeReport& a, const EpisodeReport& b) {
   ASSERT_EQ(a.episodes.size(), b.episodes.size());
   for (size_t i = 0; i < a.episodes.size(); ++i) {
     const auto &x = a.episodes[i], &y = b.episodes[i];
-    EXPECT_TRUE(identical(x.states, y.states)) << a.policy << ", episode " << i;
+    EXPECT_TRUE(identical(x.record, y.record)) << a.policy << ", episode " << i;
     EXPECT_EQ(x.seed, y.seed);
     EXPECT_EQ(x.start, y.start);
     EXPECT_EQ(x.goal, y.goal);
-    EXPECT_EQ(x.raw, y.raw);
-    EXPECT_EQ(x.first_reach, y.first_reach);
+    EXPECT_EQ(test::raw(x), test::raw(y));
+    EXPECT_EQ(first_reach(x), first_reach(y));
   }
 }
 
@@ -58,8 +66,7 @@ void expect_same(const EpisodeReport& a, const EpisodeReport& b) {
 
 TEST(Episodes, StartAsGymsEnvironmentsDo) {
   Scripted policy([](const Situation& s) { return rest(s, s.steps_left); });
-  const EpisodeConfig config{.episodes = 5, .multi = true, .steps = 3, .batch = 2, .seed = 40};
-  const auto report = run_episodes(umaze(), policy, config);
+  const auto report = play(umaze(), policy, {.episodes = 5, .steps = 3, .batch = 2, .seed = 40}, {.multi = true});
   EXPECT_EQ(policy.starts, (std::vector<std::array<int64_t, 3>>{{2, 40, 0}, {2, 40, 2}, {1, 40, 4}}));
   ASSERT_EQ(report.episodes.size(), 5u);
   for (size_t i = 0; i < 5; ++i) {
@@ -68,18 +75,18 @@ TEST(Episodes, StartAsGymsEnvironmentsDo) {
     world.reset(random);
     world.set_random_target(random);
     EXPECT_EQ(report.episodes[i].seed, 40 + i);
-    EXPECT_EQ(report.episodes[i].start, world.state());
-    EXPECT_EQ(report.episodes[i].goal, world.target());
-    EXPECT_EQ(report.episodes[i].states.sizes(), (at::IntArrayRef{4, 4}));
+    EXPECT_EQ(report.episodes[i].start, numbers(world.state()));
+    EXPECT_EQ(report.episodes[i].goal, numbers(world.target()));
+    EXPECT_EQ(report.episodes[i].record.sizes(), (at::IntArrayRef{4, 4}));
     world.step({0, 0});
-    for (int64_t d = 0; d < 4; ++d) EXPECT_EQ(report.episodes[i].states[1][d].item<double>(), world.state()[static_cast<size_t>(d)]);
+    for (int64_t d = 0; d < 4; ++d) EXPECT_EQ(report.episodes[i].record[1][d].item<double>(), world.state()[static_cast<size_t>(d)]);
   }
-  EXPECT_EQ(run_episodes(umaze(), policy, {.episodes = 1, .steps = 1}).episodes[0].goal, (Point2{1, 1}));
+  EXPECT_EQ(play(umaze(), policy, {.episodes = 1, .steps = 1}).episodes[0].goal, (std::vector<double>{1, 1}));
 }
 
 TEST(Episodes, ActionsAreExecutedToTheEndAndNotBeyond) {
   Scripted policy([](const Situation& s) { return rest(s, 4); });
-  run_episodes(umaze(), policy, {.episodes = 2, .steps = 10});
+  play(umaze(), policy, {.episodes = 2, .steps = 10});
   ASSERT_EQ(policy.asked.size(), 3u);
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(policy.asked[i].step, static_cast<int64_t>(4 * i));
@@ -89,11 +96,11 @@ TEST(Episodes, ActionsAreExecutedToTheEndAndNotBeyond) {
   const auto push = [](int64_t n) {
     return [n](const Situation& s) {
       const auto all = at::stack({at::arange(s.step, s.step + n, at::kDouble).sin(), at::arange(s.step, s.step + n, at::kDouble).cos()}, 1);
-      return Decision{all.expand({s.states.size(0), n, 2}), {}, 0.0};
+      return Decision{all.expand({s.now.state.size(0), n, 2}), {}, 0.0};
     };
   };
   Scripted often(push(1)), seldom(push(7));
-  expect_same(run_episodes(umaze(), often, {.episodes = 3, .steps = 40}), run_episodes(umaze(), seldom, {.episodes = 3, .steps = 40}));
+  expect_same(play(umaze(), often, {.episodes = 3, .steps = 40}), play(umaze(), seldom, {.episodes = 3, .steps = 40}));
 }
 
 TEST(Episodes, ScoresAreOfTheStatesAfterEachStep) {
@@ -101,20 +108,21 @@ TEST(Episodes, ScoresAreOfTheStatesAfterEachStep) {
   Scripted policy([](const Situation& s) { return rest(s, s.steps_left); });
   for (const char* id : {"maze2d-umaze-v1", "maze2d-umaze-dense-v1"}) {
     const auto& task = maze2d_task(id);
-    const auto report = run_episodes(task, policy, {.episodes = 30, .steps = 20});
+    const auto report = play(task, policy, {.episodes = 30, .steps = 20});
     int64_t at_goal = 0, elsewhere = 0;
     for (const auto& e : report.episodes) {
+      const Point2 goal{e.goal[0], e.goal[1]};
       double raw = 0;
       int64_t first = -1;
       for (int64_t t = 0; t <= 20; ++t) {
-        const auto row = e.states[t];
+        const auto row = e.record[t];
         const Maze2dState state{row[0].item<double>(), row[1].item<double>(), row[2].item<double>(), row[3].item<double>()};
-        if (t > 0) raw += maze2d_reward(state, e.goal, task.dense);
-        if (first < 0 && maze2d_reward(state, e.goal, false) > 0) first = t;
+        if (t > 0) raw += maze2d_reward(state, goal, task.dense);
+        if (first < 0 && maze2d_reward(state, goal, false) > 0) first = t;
       }
-      EXPECT_NEAR(e.raw, raw, 1e-12);
-      EXPECT_EQ(e.normalized, normalized_score(task, e.raw));
-      EXPECT_EQ(e.first_reach, first);
+      EXPECT_NEAR(test::raw(e), raw, 1e-12);
+      EXPECT_EQ(test::normalized(e), normalized_score(task, test::raw(e)));
+      EXPECT_EQ(first_reach(e), first);
       at_goal += first == 0;
       elsewhere += first == -1;
     }
@@ -127,17 +135,18 @@ TEST(Episodes, BatchAndThreadsChangeNothing) {
   const auto& task = maze2d_task("maze2d-medium-v1");
   for (const bool multi : {false, true})
     for (const auto& make : std::vector<std::function<std::unique_ptr<Policy>()>>{
-             [] { return make_random_policy(); }, [&] { return make_waypoint_policy(task.maze(), WaypointKind::replanning); },
+             [&] { return make_random_policy(maze2d_environment_spec(task)); },
+             [&] { return make_waypoint_policy(task.maze(), WaypointKind::replanning); },
              [&] { return make_waypoint_policy(task.maze(), WaypointKind::stale); },
              [&] { return make_waypoint_policy(task.maze(), WaypointKind::near_optimal); }}) {
-      const auto play = [&](int64_t batch, int64_t threads) {
+      const auto played = [&](int64_t batch, int64_t threads) {
         auto policy = make();
-        return run_episodes(task, *policy, {.episodes = 9, .multi = multi, .steps = 150, .batch = batch, .threads = threads, .seed = 3});
+        return play(task, *policy, {.episodes = 9, .steps = 150, .batch = batch, .seed = 3}, {.multi = multi, .threads = threads});
       };
-      const auto all = play(100, 1);
-      expect_same(all, play(4, 1));
-      expect_same(all, play(1, 1));
-      expect_same(all, play(9, 3));
+      const auto all = played(100, 1);
+      expect_same(all, played(4, 1));
+      expect_same(all, played(1, 1));
+      expect_same(all, played(9, 3));
     }
 }
 
@@ -145,14 +154,14 @@ TEST(Episodes, PlansOfTheFirstWorldsAreKept) {
   Scripted policy([](const Situation& s) {
     auto decision = rest(s, 5);
     if (s.step != 5) {  // goes on with the old plan there
-      const auto worlds = s.states.size(0);
+      const auto worlds = s.now.state.size(0);
       decision.plan = {at::full({worlds, 7, 4}, static_cast<double>(s.step)) + at::arange(worlds).view({-1, 1, 1}),
                        at::zeros({worlds, 7, 2})};
       decision.planning_seconds = 0.5 * static_cast<double>(worlds);
     }
     return decision;
   });
-  const auto report = run_episodes(umaze(), policy, {.episodes = 5, .steps = 15, .batch = 2}, 3);
+  const auto report = play(umaze(), policy, {.episodes = 5, .steps = 15, .batch = 2}, {}, 3);
   ASSERT_EQ(report.plans.size(), 6u);
   const std::vector<std::array<int64_t, 3>> expected{{0, 0, 0}, {1, 0, 1}, {0, 10, 10}, {1, 10, 11}, {2, 0, 0}, {2, 10, 10}};
   for (size_t i = 0; i < 6; ++i) {
@@ -169,7 +178,7 @@ TEST(Episodes, PlansOfTheFirstWorldsAreKept) {
 TEST(Episodes, BadActionsNamePolicyAndWorld) {
   const auto error = [](const Scripted::Act& act) {
     Scripted policy(act);
-    return error_of([&] { run_episodes(umaze(), policy, {.episodes = 5, .steps = 4, .batch = 3}); });
+    return error_of([&] { play(umaze(), policy, {.episodes = 5, .steps = 4, .batch = 3}); });
   };
   EXPECT_EQ(error([](const Situation& s) { return rest(s, 0); }),
             "policy scripted: step 0: expected floating point actions of shape [3, n, 2] with n >= 1, got Double [3, 0, 2]");
@@ -181,7 +190,7 @@ TEST(Episodes, BadActionsNamePolicyAndWorld) {
             "policy scripted: step 0: expected floating point actions of shape [3, n, 2] with n >= 1, got Long [3, 1, 2]");
   EXPECT_EQ(error([](const Situation& s) {
               auto decision = rest(s, 2);
-              if (s.states.size(0) == 2 && s.step == 2) decision.actions[1][1][0] = std::numeric_limits<double>::quiet_NaN();
+              if (s.now.state.size(0) == 2 && s.step == 2) decision.actions[1][1][0] = std::numeric_limits<double>::quiet_NaN();
               return decision;
             }),
             "policy scripted: step 2: world 4: expected finite actions, got nan");
@@ -194,14 +203,14 @@ TEST(Episodes, BadActionsNamePolicyAndWorld) {
 }
 
 TEST(Episodes, ConfigsAreChecked) {
-  const auto error = [](const EpisodeConfig& config) {
+  const auto error = [](const EpisodeConfig& config, const Maze2dEnvironmentOptions& maze = {}) {
     Scripted policy([](const Situation& s) { return rest(s, 1); });
-    return error_of([&] { run_episodes(umaze(), policy, config); });
+    return error_of([&] { play(umaze(), policy, config, maze); });
   };
   EXPECT_EQ(error({.episodes = 0}), "episodes: expected 1 or more, got 0");
   EXPECT_EQ(error({.steps = -1}), "steps: expected 0 or more, got -1");
   EXPECT_EQ(error({.batch = 0}), "batch: expected 1 or more, got 0");
-  EXPECT_EQ(error({.threads = -2}), "threads: expected 0 or more, got -2");
+  EXPECT_EQ(error({}, {.threads = -2}), "threads: expected 0 or more, got -2");
   for (const auto& [id, full, paper] : {std::tuple{"maze2d-umaze-v1", 300, 300},
                                         {"maze2d-medium-v1", 600, 600},
                                         {"maze2d-large-v1", 800, 600},
@@ -218,8 +227,7 @@ TEST(Episodes, StopWhenAskedTo) {
     fractions.push_back(fraction);
     return fraction < 0.7;
   };
-  EXPECT_EQ(error_of([&] { run_episodes(umaze(), policy, {.episodes = 4, .steps = 10, .batch = 2}, 0, stop); }),
-            "stopped in episode 3 of 4");
+  EXPECT_EQ(error_of([&] { play(umaze(), policy, {.episodes = 4, .steps = 10, .batch = 2}, {}, 0, stop); }), "stopped in episode 3 of 4");
   EXPECT_EQ(fractions, (std::vector<double>{0.25, 0.5, 0.75}));
 }
 
@@ -232,19 +240,19 @@ TEST(Episodes, EstimatesHaveStandardErrors) {
 }
 
 TEST(Episodes, ReportsSayWhatWasPlayed) {
+  const auto& large = maze2d_task("maze2d-large-v1");
+  const double never = std::numeric_limits<double>::quiet_NaN();
   EpisodeReport one{.policy = "a, b",
                     .description = "made up",
-                    .task = "maze2d-large-v1",
-                    .multi = true,
+                    .environment = maze2d_environment_spec(large, {.multi = true}),
                     .steps = 800,
                     .episodes = {},
                     .plans = {},
                     .replannings = {{0.25, 2}}};
-  one.episodes = {{7, {1, 2, 0, 0}, {7, 9}, 140.345, 0.5, 200, {}}, {8, {3, 4, 0, 0}, {7, 9.5}, 6.7, 0.0, -1, {}}};
+  one.episodes = {{7, {}, {1, 2, 0, 0}, {7, 9}, {140.345, 0.5, 200}}, {8, {}, {3, 4, 0, 0}, {7, 9.5}, {6.7, 0.0, never}}};
   auto two = one;
   two.policy = "never";
-  two.multi = false;
-  two.protocol = Protocol::paper;
+  two.environment = maze2d_environment_spec(large, {.protocol = Protocol::paper});
   two.steps = 50;
   two.replannings.clear();
   two.episodes = {one.episodes[1]};

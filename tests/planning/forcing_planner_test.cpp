@@ -21,7 +21,7 @@ using test::TinyPlanner;
 
 // [B, F] distance to the goal.
 Tensor distance(const Trajectory& plan, const Situation& s) {
-  return (plan.observations.narrow(2, 0, 2) - s.goals.unsqueeze(1)).square().sum(2).sqrt();
+  return (plan.observations.narrow(2, 0, 2) - s.now.goal.unsqueeze(1)).square().sum(2).sqrt();
 }
 
 Trajectory row(const Trajectory& plan, int64_t b) { return {plan.observations.narrow(0, b, 1), plan.actions.narrow(0, b, 1)}; }
@@ -46,7 +46,7 @@ TEST(ForcingPlanner, FollowsFromTheSeedAndTheSituation) {
     EXPECT_FALSE(close(policy->act(situation(2)).plan.observations, plan.observations, 1e-3));  // the next plan has other noise
     EXPECT_FALSE(close(first_plan(*policy, situation(2), 8).observations, plan.observations, 1e-3));
     Situation moved = situation(2);
-    moved.states.select(1, 0).add_(1);
+    moved.now.state.select(1, 0).add_(1);
     EXPECT_FALSE(close(first_plan(*policy, moved).observations, plan.observations, 1e-5));  // plans start where the world is
   }
 }
@@ -60,8 +60,8 @@ TEST(ForcingPlanner, WorldsDoNotSeeEachOther) {
       two.candidates = 2;
       const Situation all = situation(3);
       Situation one = all;
-      one.states = all.states.narrow(0, 1, 1);
-      one.goals = all.goals.narrow(0, 1, 1);
+      one.now.state = all.now.state.narrow(0, 1, 1);
+      one.now.goal = all.now.goal.narrow(0, 1, 1);
       expect_close(first_plan(*tiny.make(two), one, 7, 11), row(first_plan(*tiny.make(two), all, 7, 10), 1));
     }
 }
@@ -101,13 +101,13 @@ TEST(ForcingPlanner, TrackingFollowsThePlanStepByStep) {
   policy->start(2, 7, 0);
   Tensor targets;
   for (int64_t step = 0; step < 7; ++step) {
-    Situation now = situation(2, 100 - step);
-    now.states.select(1, 0).add_(0.01 * static_cast<double>(step));
-    const Decision decision = policy->act(now);
+    Situation present = situation(2, 100 - step);
+    present.now.state.select(1, 0).add_(0.01 * static_cast<double>(step));
+    const Decision decision = policy->act(present);
     EXPECT_EQ(decision.plan.observations.defined(), step % 3 == 0) << step;
     EXPECT_EQ(decision.planning_seconds > 0, step % 3 == 0) << step;
     if (step % 3 == 0) targets = decision.plan.observations;
-    const Tensor error = targets.select(1, step % 3) - now.states;
+    const Tensor error = targets.select(1, step % 3) - present.now.state;
     const Tensor law = (0.5 * error.narrow(1, 0, 2) + 0.25 * error.narrow(1, 2, 2)).clamp(-1, 1);
     EXPECT_TRUE(close(decision.actions, law.unsqueeze(1), 1e-12)) << step;
   }
@@ -127,10 +127,10 @@ TEST(ForcingPlanner, TrackingAimsAhead) {
     policy->start(2, 7, 0);
     Tensor targets;
     for (int64_t step = 0; step < 3; ++step) {
-      const Situation now = situation(2, 100 - step);
-      const Decision decision = policy->act(now);
+      const Situation present = situation(2, 100 - step);
+      const Decision decision = policy->act(present);
       if (step == 0) targets = decision.plan.observations;
-      const Tensor error = targets.select(1, std::min<int64_t>(step + ahead, 29)) - now.states;
+      const Tensor error = targets.select(1, std::min<int64_t>(step + ahead, 29)) - present.now.state;
       const Tensor law = 0.05 * error.narrow(1, 0, 2) + 0.02 * error.narrow(1, 2, 2);
       EXPECT_TRUE(close(decision.actions, law.clamp(-1, 1).unsqueeze(1), 1e-12)) << ahead << " " << step;
     }
@@ -163,7 +163,7 @@ TEST(ForcingPlanner, GoalsAreThoseOfTheSituation) {
   const auto policy = tiny.make(planner_config(1));
   const Situation one = situation(2);
   Situation other = situation(2);
-  other.goals.fill_(-3);
+  other.now.goal.fill_(-3);
   const Trajectory before = first_plan(*policy, one), after = first_plan(*policy, other);
   EXPECT_LT(distance(after, other).mean().item<double>(), distance(before, other).mean().item<double>());
   EXPECT_TRUE(identical(first_plan(*tiny.make(planner_config(1)), other).observations, after.observations));
@@ -178,8 +178,8 @@ TEST(ForcingPlanner, MeasuresAlongTheDatasWays) {
   ways.reward.metric = PlanMetric::travel;
   ways.choice = {.distance = 1, .metric = PlanMetric::travel};
   Situation s = situation(3);
-  s.states.select(1, 0).add_(1.2);
-  s.goals = at::tensor({0.5, 0.5, 2.5, 0.5, 1.5, 2.5}, at::kDouble).view({3, 2});
+  s.now.state.select(1, 0).add_(1.2);
+  s.now.goal = at::tensor({0.5, 0.5, 2.5, 0.5, 1.5, 2.5}, at::kDouble).view({3, 2});
   const auto policy = tiny.make(ways);
   const Trajectory plan = first_plan(*policy, s);
   EXPECT_TRUE(identical(first_plan(*tiny.make(ways), s).observations, plan.observations));
@@ -189,12 +189,12 @@ TEST(ForcingPlanner, MeasuresAlongTheDatasWays) {
     EXPECT_FALSE(close(first_plan(*tiny.make(straight), s).observations, plan.observations, 1e-3));
   }
   Situation other = s, one = s;
-  other.goals = s.goals.flip(0);
+  other.now.goal = s.now.goal.flip(0);
   const Trajectory after = first_plan(*policy, other);
   EXPECT_TRUE(identical(first_plan(*tiny.make(ways), other).observations, after.observations));
   for (const int64_t b : {0, 1, 2}) {  // fewer worlds than before
-    one.states = s.states.narrow(0, b, 1);
-    one.goals = s.goals.narrow(0, b, 1);
+    one.now.state = s.now.state.narrow(0, b, 1);
+    one.now.goal = s.now.goal.narrow(0, b, 1);
     expect_close(first_plan(*policy, one, 7, b), row(plan, b));
   }
 }

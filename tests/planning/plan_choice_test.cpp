@@ -52,7 +52,7 @@ TEST(PlanChoice, TheLeapIntoThePlanCounts) {
   const Trajectory plan = policy->act(s).plan;
   const PlanReward leaps = make_plan_reward(config.choice);
   const auto winners = [&](const Tensor& frames) { return leaps(frames, at::zeros({48, 2})).view({6, 8}).argmax(1); };
-  const Tensor with = winners(behind_present(candidates, s.states.repeat_interleave(8, 0))), without = winners(candidates);
+  const Tensor with = winners(behind_present(candidates, s.now.state.repeat_interleave(8, 0))), without = winners(candidates);
   EXPECT_FALSE(at::equal(with, without));
   for (int64_t b = 0; b < 6; ++b) EXPECT_TRUE(close(frames_of(plan)[b], candidates[8 * b + with[b].item<int64_t>()], 1e-6)) << b;
 }
@@ -73,14 +73,14 @@ TEST(PlanChoice, KeptPlansAreGivenUpForBetterOnesAlone) {
     int64_t count = 0, kept = 0;
     for (; s.steps_left > 0; s.steps_left -= 10) {
       const Trajectory plan = policy->act(s).plan;
-      const auto value = [&](const Tensor& frames) { return choice(behind_present(frames, s.states), s.goals.to(at::kFloat)); };
+      const auto value = [&](const Tensor& frames) { return choice(behind_present(frames, s.now.state), s.now.goal.to(at::kFloat)); };
       const Tensor frames = frames_of(plan);
       if (rest.defined()) {
         count += (value(frames) < value(rest) - 1e-3 * value(rest).abs()).sum().item<int64_t>();
         kept += ((frames - rest).abs().amax({1, 2}) == 0).sum().item<int64_t>();
       }
       rest = frames.slice(1, 10);
-      s.states = plan.observations.select(1, 9);
+      s.now.state = plan.observations.select(1, 9);
     }
     EXPECT_EQ(kept > 0, keep);
     EXPECT_LT(kept, 20);  // of 4 worlds x 5 plans

@@ -63,7 +63,7 @@ inline ForcingPlannerConfig planner_config(double scale = 0) {
 }
 
 inline Trajectory first_plan(Policy& policy, const Situation& s, uint64_t seed = 7, int64_t first_world = 0) {
-  policy.start(s.states.size(0), seed, first_world);
+  policy.start(s.now.state.size(0), seed, first_world);
   return policy.act(s).plan;
 }
 
@@ -77,10 +77,10 @@ inline Tensor around_a_wall() {
 // World b is at (1 + b / 10, 2), at rest.
 inline Situation situation(int64_t worlds, int64_t steps_left = 100) {
   Situation s;
-  s.states = at::zeros({worlds, 4}, at::kDouble);
-  s.states.select(1, 0).copy_(at::arange(worlds, at::kDouble) / 10 + 1);
-  s.states.select(1, 1).fill_(2);
-  s.goals = at::tensor({3.0, 1.0}, at::kDouble).view({1, 2}).repeat({worlds, 1});
+  s.now.state = at::zeros({worlds, 4}, at::kDouble);
+  s.now.state.select(1, 0).copy_(at::arange(worlds, at::kDouble) / 10 + 1);
+  s.now.state.select(1, 1).fill_(2);
+  s.now.goal = at::tensor({3.0, 1.0}, at::kDouble).view({1, 2}).repeat({worlds, 1});
   s.steps_left = steps_left;
   return s;
 }

@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "diffusion_forcing/core/enum_names.hpp"
+#include "diffusion_forcing/core/numpy_random.hpp"
 #include "diffusion_forcing/maze2d/maze2d_layout.hpp"
-#include "diffusion_forcing/maze2d/numpy_random.hpp"
 
 namespace df {
 

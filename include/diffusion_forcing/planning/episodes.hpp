@@ -1,50 +1,33 @@
 // SPDX-License-Identifier: MIT
-// Episodes of a maze2d task played by a policy, and their scores.
+// Episodes of any environment played by a policy, and their numbers as tables and files.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "diffusion_forcing/core/enum_names.hpp"
-#include "diffusion_forcing/maze2d/maze2d.hpp"
-#include "diffusion_forcing/maze2d/maze2d_task.hpp"
+#include "diffusion_forcing/planning/environment.hpp"
 #include "diffusion_forcing/planning/policy.hpp"
 
 namespace df {
 
-enum class Protocol {
-  full,   // the task's own number of steps: 300, 600, 800 on umaze, medium, large
-  paper,  // Chen et al. 2024: at most 600 steps, so large is scored over 600 of its 800
-};
-template <>
-struct EnumNames<Protocol> {
-  static constexpr std::pair<std::string_view, Protocol> table[] = {{"full", Protocol::full}, {"paper", Protocol::paper}};
-};
-int64_t episode_steps(const Maze2dTask& task, Protocol protocol);
-
 struct EpisodeConfig {
   int64_t episodes = 100;
-  bool multi = false;  // a random goal each episode, drawn after the start (multi task)
-  Protocol protocol = Protocol::full;
   int64_t steps = 0;    // of an episode in place of the protocol's; 0: the protocol's
   int64_t batch = 100;  // worlds at once
-  int64_t threads = 1;  // that step them; 0 or 1: the caller's own
-  uint64_t seed = 0;    // episode i starts as gym's environment seeded with seed + i
-  Maze2dPhysics physics = Maze2dPhysics::exact;
+  uint64_t seed = 0;    // world i is the one of seed + i
 };
 // Throws df::Error naming the field.
 void validate(const EpisodeConfig& config);
 
 struct Episode {
-  uint64_t seed = 0;  // of gym's environment
-  Maze2dState start{};
-  Point2 goal{};
-  double raw = 0.0;          // sum of the rewards of the states after each step
-  double normalized = 0.0;   // normalized_score(): 0 D4RL's random policy, 1 its controller
-  int64_t first_reach = -1;  // first step (from 1) that ended within the goal's radius; 0: started there; -1: never
-  Tensor states;             // [steps + 1, 4] float64, the start first
+  uint64_t seed = 0;            // of its world
+  Tensor record;                // [steps + 1, R] float64: Environment::record(), the start first
+  std::vector<double> start;    // [O] the state at the start
+  std::vector<double> goal;     // [G]
+  std::vector<double> outcome;  // in the order of EnvironmentSpec::outcomes; NaN: it has none
 };
 
 // A plan and when it was made: what pictures and videos of the closed loop show.
@@ -60,12 +43,10 @@ struct Replanning {
 };
 
 struct EpisodeReport {
-  std::string policy;       // heads its column; describe() unless the caller has a shorter name
-  std::string description;  // the policy's describe()
-  std::string task;
-  Protocol protocol = Protocol::full;
-  bool multi = false;
-  int64_t steps = 0;  // of an episode
+  std::string policy;           // heads its column; describe() unless the caller has a shorter name
+  std::string description;      // the policy's describe()
+  EnvironmentSpec environment;  // what was played
+  int64_t steps = 0;            // of an episode
   std::vector<Episode> episodes;
   std::vector<PlanRecord> plans;  // of the first `recorded` episodes, in order of step and episode within a batch
   std::vector<Replanning> replannings;
@@ -75,13 +56,10 @@ struct Estimate {
   double mean = 0.0, error = 0.0;  // standard error: deviation (n - 1) over sqrt(n), 0 for a single number; both NaN for none
 };
 Estimate estimate(const std::vector<double>& values);
-Estimate raw_score(const EpisodeReport& report);
-Estimate normalized_score(const EpisodeReport& report);
-struct FirstReach {
-  Estimate steps;      // of the episodes that reached the goal
-  double share = 0.0;  // of episodes that did
-};
-FirstReach first_reach(const EpisodeReport& report);
+// Of the number that the environment calls `key`. Throws df::Error where it knows none of that name.
+double outcome(const EpisodeReport& report, const Episode& episode, std::string_view key);
+Estimate outcome_estimate(const EpisodeReport& report, std::string_view key);  // of the episodes that have the number
+double outcome_share(const EpisodeReport& report, std::string_view key);       // of episodes that have it
 // Mean over the replannings of the largest batch; NaN where the policy does not plan.
 Replanning mean_replanning(const EpisodeReport& report);
 
@@ -89,17 +67,18 @@ Replanning mean_replanning(const EpisodeReport& report);
 using EpisodeProgress = std::function<bool(double fraction)>;
 
 // Plays episodes, config.batch worlds at a time. The policy's actions are executed one after the other before it is asked again, those
-// beyond the episode's end not at all. What happens in an episode follows from its number and the seed, whatever the batch and the
-// threads, where the policy keeps to the same. Throws df::Error where actions are misshapen or not finite, naming policy and world, and
-// where `progress` says no.
-EpisodeReport run_episodes(const Maze2dTask& task, Policy& policy, const EpisodeConfig& config, int64_t recorded = 8,
+// beyond the episode's end not at all. What happens in an episode follows from its number and the seed, whatever the batch, where
+// environment and policy keep to the same. Throws df::Error where actions are misshapen or not finite, naming policy and world, and where
+// `progress` says no.
+EpisodeReport run_episodes(Environment& environment, Policy& policy, const EpisodeConfig& config, int64_t recorded = 8,
                            const EpisodeProgress& progress = {});
 
-// A column a policy: raw and normalised score (x 100), first reach, each with its standard error, who reached the goal, seconds a plan.
+// A column a policy: the environment's settings and numbers, each with its standard error, and seconds a plan. Reports are of environments
+// with the same numbers.
 std::string episode_table(const std::vector<EpisodeReport>& reports);
-// policy,episode,seed,start_x,start_y,goal_x,goal_y,raw,normalized,first_reach; the last is -1 where the goal was never reached.
+// policy,episode,seed,start_<place>...,goal_<place>...,<numbers>. A count that a world does not have is -1, another number empty.
 std::string episode_csv(const std::vector<EpisodeReport>& reports);
-// The same and all else but states and plans; unknown values are null.
+// The same and all else but records and plans; unknown values are null.
 std::string episode_json(const std::vector<EpisodeReport>& reports);
 
 }  // namespace df

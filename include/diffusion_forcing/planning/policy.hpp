@@ -1,29 +1,26 @@
 // SPDX-License-Identifier: MIT
-// What acts in the mazes: planners, controllers, rivals. Many worlds at once.
+// What acts in worlds: planners, controllers, rivals. Many worlds at once.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "diffusion_forcing/core/tensor.hpp"
+#include "diffusion_forcing/planning/environment.hpp"
 
 namespace df {
 
-// A plan in raw units: metres, metres a second. Undefined tensors: no plan.
-struct Trajectory {
-  Tensor observations;  // [B, F, 4] x, y, vx, vy after each of the actions
-  Tensor actions;       // [B, F, 2]
-};
-
 struct Situation {
-  Tensor states;           // [B, 4] float64, CPU
-  Tensor goals;            // [B, 2] float64, CPU
-  int64_t step = 0;        // since the episode's start
-  int64_t steps_left = 0;  // of the episode, at least 1
+  Observation now;
+  int64_t step = 0;                       // since the episode's start
+  int64_t steps_left = 0;                 // of the episode, at least 1
+  std::vector<Observation> earlier = {};  // of the control steps before, the oldest first: as many as Policy::earlier() asks for, or
+                                          // all since the episode's start
 };
 
 struct Decision {
-  Tensor actions;                 // [B, n, 2] float64, CPU: executed one after the other before the policy is asked again; n >= 1
+  Tensor actions;                 // [B, n, A] floating point, CPU: executed one after the other before the policy is asked again; n >= 1
   Trajectory plan;                // where one was made in this call: from the situation on
   double planning_seconds = 0.0;  // spent on it
 };
@@ -37,6 +34,8 @@ class Policy {
   // Throws df::Error where the number of worlds changed since start().
   virtual Decision act(const Situation& situation) = 0;
   virtual std::string describe() const = 0;  // one line for tables
+  // Observations of earlier control steps that the policy wants to see beside the present one.
+  virtual int64_t earlier() const { return 0; }
 };
 
 }  // namespace df

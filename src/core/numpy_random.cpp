@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "diffusion_forcing/maze2d/numpy_random.hpp"
+#include "diffusion_forcing/core/numpy_random.hpp"
 
 #include <algorithm>
 #include <bit>
