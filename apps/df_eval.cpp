@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Measures trained models side by side: on held-out videos, or in the episodes of a maze's task.
+// Measures trained models side by side: on held-out videos, or in the episodes of a task.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -15,10 +15,10 @@
 #include "diffusion_forcing/evaluation/evaluate.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
+#include "diffusion_forcing/procedures/evaluate_task.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
 #include "diffusion_forcing/sampling/plan_picture.hpp"
 #include "diffusion_forcing/training/progress.hpp"
-#include "eval_maze2d.hpp"
 
 namespace {
 
@@ -52,7 +52,7 @@ struct Arguments {
   int64_t threads = 0, scale = 0;
   bool raw = false, pictures = true;
   df::EvaluationConfig evaluation;
-  df::app::Maze2dEvalOptions maze;
+  df::TaskEvaluation task;
 };
 
 // Frames of one sequence on disk, so that videos of any length stand side by side in constant memory. The file goes with the object.
@@ -186,21 +186,25 @@ std::vector<df::TrainedModel> load_all(const Arguments& arguments) {
 
 int play(const Arguments& arguments) {
   if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
-  auto options = arguments.maze;
-  options.out = arguments.out;
-  options.pictures = arguments.pictures;
-  options.episodes.seed = arguments.evaluation.seed;
-  options.maze.threads = at::get_num_threads();
-  if (arguments.batch) options.episodes.batch = *arguments.batch;
-  if (arguments.steps) options.episodes.steps = *arguments.steps;
-  if (arguments.fps) options.fps = *arguments.fps;
-  return df::app::eval_maze2d(std::move(options), [&] {
-    std::vector<df::app::NamedModel> models;
+  df::app::catch_signals();
+  auto task = arguments.task;
+  task.out = arguments.out;
+  task.pictures = arguments.pictures;
+  task.fps = arguments.fps;
+  task.stop = [] { return df::app::stop_flag().load(); };
+  task.options.threads = at::get_num_threads();
+  task.episodes.seed = arguments.evaluation.seed;
+  if (arguments.batch) task.episodes.batch = *arguments.batch;
+  if (arguments.steps) task.episodes.steps = *arguments.steps;
+  const auto table = df::evaluate_task(std::move(task), [&] {
+    std::vector<df::NamedModel> models;
     for (const auto& checkpoint : arguments.checkpoints)
       models.push_back(
           {name_of(checkpoint, models), df::load_trained(checkpoint, arguments.config, arguments.device, arguments.raw, arguments.set)});
     return models;
   });
+  fmt::print("{}\n{}\n", table, arguments.out.string());
+  return df::app::success;
 }
 
 // The page, which is also what the program says it made.
@@ -258,12 +262,12 @@ int put_together(const Arguments& arguments) {
   return df::app::success;
 }
 
-constexpr const char *of_videos = "Videos (without --task)", *of_tasks = "Mazes (with --task)";
+constexpr const char *of_videos = "Videos (without --task)", *of_tasks = "Tasks (with --task)";
 
 void add_options(CLI::App& app, Arguments& arguments) {
   auto& e = arguments.evaluation;
   app.add_option("--checkpoint", arguments.checkpoints, "run folders, checkpoint folders or .safetensors files")->type_name("PATH");
-  app.add_option("--task", arguments.maze.task, "play this task's episodes instead of measuring videos: maze2d-large-v1")->type_name("ID");
+  app.add_option("--task", arguments.task.task, "play this task's episodes instead of measuring videos: maze2d-large-v1")->type_name("ID");
   app.add_option("--out", arguments.out, "folder of the results")->type_name("DIR")->required();
   app.add_option("--config", arguments.config, "experiment of the weights [config.yaml of each run]")->type_name("FILE");
   app.add_option("--set", arguments.set, "override a key of each experiment, such as sampling.steps=20")->type_name("KEY=VALUE");
@@ -276,13 +280,13 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--threads", arguments.threads, "CPU threads, 0: all")->capture_default_str();
   app.add_flag("--raw", arguments.raw, "the weights as they are, not their average");
   app.add_flag("!--no-pictures", arguments.pictures, "tables and plots alone, where OpenCV is not installed");
-  app.add_flag("--multi", arguments.maze.maze.multi, "a random goal each episode, not the task's own")->group(of_tasks);
-  app.add_option("--episodes", arguments.maze.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
-  app.add_option("--protocol", arguments.maze.protocol, "full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
-      ->group(of_tasks)
-      ->capture_default_str();
-  app.add_option("--policy", arguments.maze.policies,
-                 fmt::format("controllers, with commas: none, {} [replanning,near_optimal]", df::app::choices_of_policies()))
+  app.add_flag("--multi", arguments.task.options.random_goals, "a random goal each episode, not the task's own")->group(of_tasks);
+  app.add_option("--episodes", arguments.task.episodes.episodes, "episodes of each column")->group(of_tasks)->capture_default_str();
+  app.add_option("--protocol", arguments.task.options.protocol,
+                 "how episodes are counted [full]: full: the task's own steps; paper: 600 at most, as Chen et al. 2024")
+      ->group(of_tasks);
+  app.add_option("--policy", arguments.task.policies,
+                 fmt::format("controllers, with commas: none, {} [replanning,near_optimal]", df::task_policies()))
       ->group(of_tasks)
       ->delimiter(',');
   app.add_option("--report", arguments.finished, "report.json of evaluations, made with --no-pictures elsewhere, to draw side by side")
@@ -307,7 +311,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
 
 // Options of the other kind of evaluation would be ignored, and whoever gave them misled.
 void check_options(const CLI::App& app, const Arguments& arguments) {
-  const bool task = !arguments.maze.task.empty();
+  const bool task = !arguments.task.task.empty();
   for (const auto* option : app.get_options())
     if (option->count() > 0 && option->get_group() == (task ? of_videos : of_tasks))
       throw df::ConfigError(
@@ -325,15 +329,14 @@ void check_options(const CLI::App& app, const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measure trained Diffusion Forcing models side by side: on held-out videos, or in the episodes of a maze's task.",
-               "df-eval");
+  CLI::App app("Measure trained Diffusion Forcing models side by side: on held-out videos, or in the episodes of a task.", "df-eval");
   app.footer(examples);
   Arguments arguments;
   add_options(app, arguments);
   for (int i = 0; i < argc; ++i) arguments.command += (i ? " " : "") + (i ? std::string(argv[i]) : fs::path(argv[0]).filename().string());
   return df::app::run(app, argc, argv, [&] {
     check_options(app, arguments);
-    if (!arguments.maze.task.empty()) return play(arguments);
+    if (!arguments.task.task.empty()) return play(arguments);
     if (!arguments.finished.empty()) return put_together(arguments);
     if (arguments.batch) arguments.evaluation.batch = *arguments.batch;
     return evaluate(arguments);

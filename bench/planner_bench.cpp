@@ -14,10 +14,10 @@
 #include "../apps/bench_measure.hpp"
 #include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
+#include "diffusion_forcing/maze2d/forcing_planner.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/latent_init.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
-#include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
 #include "guarded_main.hpp"
 

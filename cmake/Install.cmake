@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 get_filename_component(_libtorch_lib ${LibTorch_CPU_LIBRARY} DIRECTORY)
 
 set(_libraries diffusion_forcing)
-foreach(_room media cuda)
+foreach(_room media mujoco hdf5 cuda)
   if(TARGET diffusion_forcing_${_room})
     list(APPEND _libraries diffusion_forcing_${_room})
   endif()
@@ -31,7 +31,7 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/assets)
 endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-# find_package(diffusion_forcing) -> diffusion_forcing::diffusion_forcing. Only the library is exported: the other two it loads itself.
+# find_package(diffusion_forcing) -> diffusion_forcing::diffusion_forcing. Only the library is exported: the others it loads itself.
 set(_package ${CMAKE_INSTALL_LIBDIR}/cmake/diffusion_forcing)
 install(TARGETS diffusion_forcing EXPORT diffusion_forcingTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT diffusion_forcingTargets NAMESPACE diffusion_forcing:: DESTINATION ${_package})

@@ -6,14 +6,15 @@
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/teco_npz.hpp"
 #include "diffusion_forcing/data/video_folder.hpp"
+#include "diffusion_forcing/maze2d/diffuser_planner.hpp"
+#include "diffusion_forcing/maze2d/forcing_planner.hpp"
 #include "diffusion_forcing/maze2d/maze2d_data.hpp"
 #include "diffusion_forcing/maze2d/maze2d_paths.hpp"
+#include "diffusion_forcing/maze2d/maze2d_task_family.hpp"
 #include "diffusion_forcing/maze_world/maze_video.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/models/temporal_unet.hpp"
 #include "diffusion_forcing/models/unet_gru.hpp"
-#include "diffusion_forcing/planning/diffuser_planner.hpp"
-#include "diffusion_forcing/planning/forcing_planner.hpp"
 
 namespace df {
 
@@ -30,6 +31,7 @@ const Types& builtin_types() {
     types.models.add<TemporalUnetConfig>();
     types.planners.add<ForcingPlannerConfig>();
     types.planners.add<DiffuserPlannerConfig>();
+    types.tasks.push_back(maze2d_task_family());
     return types;
   }();
   return all;
@@ -39,10 +41,6 @@ std::shared_ptr<const Dataset> make_dataset(const DataConfig& config, Split spli
 
 std::shared_ptr<CausalModel> make_model(const ModelConfig& config, const TokenSpec& spec, uint64_t seed) {
   return config->model(spec, make_generator(derive_seed(seed, Stream::weights)));
-}
-
-std::unique_ptr<Policy> make_planner(const PlanningConfig& config, const PlannerModel& trained, PlanObserver observer) {
-  return config->policy(trained, std::move(observer));
 }
 
 }  // namespace df

@@ -6,10 +6,10 @@
 #include <dlfcn.h>
 #include <sys/resource.h>
 
-#include <filesystem>
 #include <map>
 #include <mutex>
 
+#include "core/load_library.hpp"
 #include "diffusion_forcing/core/error.hpp"
 
 namespace df {
@@ -34,23 +34,10 @@ class Cpu final : public Accelerator {
 // Defined by libdiffusion_forcing_cuda: a new accelerator for device `index`, or null and a message.
 using CreateCuda = Accelerator* (*)(int index, std::string* message);
 
-// Beside this library, or wherever the loader looks.
-void* open_library(const char* name) {
-  Dl_info here{};
-  if (dladdr(reinterpret_cast<void*>(&open_library), &here) && here.dli_fname) {
-    const auto beside = std::filesystem::path(here.dli_fname).parent_path() / name;
-    if (std::filesystem::exists(beside)) return dlopen(beside.c_str(), RTLD_NOW | RTLD_GLOBAL);
-  }
-  return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
-}
-
 // Loaded once and never unloaded. The library must come in before anything asks torch about CUDA.
 CreateCuda load_cuda(std::string& message) {
-  void* library = open_library("libdiffusion_forcing_cuda.so");
-  if (!library) {
-    message = dlerror();
-    return nullptr;
-  }
+  void* library = open_library("libdiffusion_forcing_cuda.so", Symbols::global, &message);
+  if (!library) return nullptr;
   return reinterpret_cast<CreateCuda>(dlsym(library, "df_create_cuda_accelerator"));
 }
 

@@ -4,9 +4,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "data/hdf5_file.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
+#include "diffusion_forcing/data/hdf5_file.hpp"
 
 namespace df {
 
@@ -27,7 +27,7 @@ constexpr Field fields[] = {
 }  // namespace
 
 OfflineData read_d4rl(const std::filesystem::path& path, const D4rlReading& reading) {
-  const auto file = data::Hdf5File::open(path);
+  const auto file = Hdf5File::open(path);
   OfflineData data;
   for (const Field& field : fields) {
     if (!field.required && ((field.info && !reading.infos) || !file.has(field.name))) continue;
@@ -53,7 +53,7 @@ void write_d4rl(const std::filesystem::path& path, const OfflineData& data) {
       throw Error(fmt::format("{}: expected {}, got {}", field.name, c10::toString(expected), c10::toString(tensor.scalar_type())));
   }
   write_atomically(path, [&](const fs::path& temporary) {
-    auto file = data::Hdf5File::create(temporary);
+    auto file = Hdf5File::create(temporary);
     for (const Field& field : fields)
       if (const Tensor& tensor = data.*field.tensor; tensor.defined()) file.write(field.name, tensor);
     file.close();

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "diffusion_forcing/core/error.hpp"
-#include "maze2d/mujoco_particle.hpp"
+#include "maze2d/particle.hpp"
 
 namespace df {
 
@@ -40,13 +40,13 @@ Maze2d::Maze2d(std::shared_ptr<const Maze2dLayout> layout, std::shared_ptr<const
     : layout_(std::move(layout)),
       options_(options),
       model_(std::move(model)),
-      particle_(std::make_unique<Particle>(model_)),
+      particle_(model_->make_particle()),
       target_(to_point(layout_->goal)) {
   set_state({target_[0], target_[1], 0, 0});
 }
 
 Maze2d::Maze2d(const Maze2dLayout& layout, const Maze2dOptions& options)
-    : Maze2d(std::make_shared<Maze2dLayout>(layout), std::make_shared<ParticleModel>(maze2d_mjcf(layout)), options) {}
+    : Maze2d(std::make_shared<Maze2dLayout>(layout), make_particle_model(maze2d_mjcf(layout)), options) {}
 
 Maze2d::Maze2d(const Maze2d& sibling_of, const Maze2dOptions& options) : Maze2d(sibling_of.layout_, sibling_of.model_, options) {}
 

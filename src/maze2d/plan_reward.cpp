@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/maze2d/maze2d.hpp"
@@ -21,19 +22,16 @@ Tensor length(const Tensor& v) { return (v.square().sum(-1) + 1e-12).sqrt(); }
 }  // namespace
 
 void validate(const PlanRewardConfig& config, const std::string& section) {
-  const auto check = [&](double value, const char* key) {
-    if (!std::isfinite(value)) throw Error(fmt::format("{}.{}: expected a finite number, got {}", section, key, value));
-  };
-  check(config.distance, "distance");
-  check(config.dense, "dense");
-  check(config.approach, "approach");
-  check(config.sparse, "sparse");
-  check(config.stay, "stay");
-  check(config.learned, "learned");
-  check(config.action, "action");
-  check(config.dynamics, "dynamics");
-  if (!std::isfinite(config.length) || config.length <= 0)
-    throw Error(fmt::format("{}.length: expected metres above 0, got {}", section, config.length));
+  const Require require(section);
+  require.finite("distance", config.distance);
+  require.finite("dense", config.dense);
+  require.finite("approach", config.approach);
+  require.finite("sparse", config.sparse);
+  require.finite("stay", config.stay);
+  require.finite("learned", config.learned);
+  require.finite("action", config.action);
+  require.finite("dynamics", config.dynamics);
+  require(std::isfinite(config.length) && config.length > 0, "length", "metres above 0", config.length);
 }
 
 PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section, TravelDistance travel) {

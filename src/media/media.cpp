@@ -2,12 +2,12 @@
 #include "diffusion_forcing/media/media.hpp"
 
 #include <ATen/ATen.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "core/load_library.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/shape.hpp"
@@ -19,26 +19,9 @@ namespace df {
 
 namespace media {
 
-namespace {
-
-// Beside the library that this function is in; else wherever the loader looks.
-GetBackend load() {
-  constexpr const char* kName = "libdiffusion_forcing_media.so";
-  Dl_info self{};
-  fs::path beside = kName;
-  if (dladdr(reinterpret_cast<const void*>(&load), &self) && self.dli_fname)
-    if (const fs::path candidate = fs::path(self.dli_fname).parent_path() / kName; fs::exists(candidate)) beside = candidate;
-  void* library = dlopen(beside.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) throw Error(fmt::format("video and image files need {}: {}", kName, dlerror()));
-  void* get = dlsym(library, kBackendSymbol);
-  if (!get) throw Error(fmt::format("{}: expected the symbol {}, it is from another version", beside.string(), kBackendSymbol));
-  return reinterpret_cast<GetBackend>(get);
-}
-
-}  // namespace
-
 Backend& backend() {
-  static const GetBackend get = load();
+  static const auto get =
+      reinterpret_cast<GetBackend>(library_function("libdiffusion_forcing_media.so", kBackendSymbol, "video and image files need"));
   return *get();
 }
 

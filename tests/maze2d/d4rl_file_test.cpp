@@ -8,8 +8,8 @@
 #include <fstream>
 #include <thread>
 
-#include "data/hdf5_file.hpp"
 #include "diffusion_forcing/core/seed.hpp"
+#include "diffusion_forcing/data/hdf5_file.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -40,7 +40,7 @@ class D4rlFile : public ::testing::Test {
                                             {"rewards", at::zeros({5})},
                                             {"terminals", at::zeros({5}, at::kBool)}};
     arrays[name] = array;
-    auto file = data::Hdf5File::create(path_);
+    auto file = Hdf5File::create(path_);
     for (const auto& [key, value] : arrays)
       if (value.defined()) file.write(key, value);
     file.close();
@@ -82,7 +82,7 @@ TEST_F(D4rlFile, ThreadsMayReadAndWriteAtOnce) {
 }
 
 TEST_F(D4rlFile, ReadsFilesOfOthers) {
-  auto file = data::Hdf5File::create(path_);
+  auto file = Hdf5File::create(path_);
   const OfflineData data = sample();
   file.write("observations", data.observations);
   file.write("actions", data.actions);
@@ -129,7 +129,7 @@ TEST_F(D4rlFile, ErrorsNameWhatWasExpected) {
             ": timeouts: expected booleans, or numbers 0 and 1 of shape [5], got float32 of shape [6]");
   EXPECT_EQ(error_with("infos/goal", at::zeros({5})), ": infos/goal: expected real numbers of shape [5, *], got float32 of shape [5]");
   {
-    auto file = data::Hdf5File::create(path_);
+    auto file = Hdf5File::create(path_);
     file.write("observations/inner", at::zeros({5, 4}));
     file.close();
     EXPECT_EQ(error_of([&] { read_d4rl(path_); }),

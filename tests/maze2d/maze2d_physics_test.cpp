@@ -11,7 +11,7 @@
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/maze2d/maze2d_task.hpp"
 #include "diffusion_forcing/maze2d/waypoint_controller.hpp"
-#include "maze2d/mujoco_particle.hpp"
+#include "maze2d/particle.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -72,14 +72,15 @@ json reference_episodes() { return json::parse(read_file(test::golden_dir() / "m
 }  // namespace
 
 TEST(Maze2dPhysics, ModelIsThatOfD4rl) {
-  const auto model = std::make_shared<ParticleModel>(maze2d_mjcf(maze2d_layout("umaze")));
+  const auto model = make_particle_model(maze2d_mjcf(maze2d_layout("umaze")));
   const auto facts = model->facts();
   EXPECT_NEAR(facts.mass, 4.188790204786391, 1e-14);
   EXPECT_NEAR(facts.inverse_weight, 0.1591549431, 1e-10);
   EXPECT_EQ(facts.timestep, 0.01);
   EXPECT_EQ(facts.iterations, 20);
   EXPECT_TRUE(facts.newton && facts.pyramidal && facts.euler);
-  Particle particle(model);
+  const auto owned = model->make_particle();
+  Particle& particle = *owned;
   particle.write({0.8, 1, 0, 0});
   particle.forward();
   EXPECT_EQ(particle.contacts(), 1);  // the ground

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Diffuser's policy: a plan between start and goal, how it is followed, and what comes after its end. The model's weights are random.
-#include "diffusion_forcing/planning/diffuser_planner.hpp"
-#include "diffusion_forcing/config/roles.hpp"
-#include "diffusion_forcing/models/temporal_unet.hpp"
-#include "diffusion_forcing/planning/forcing_planner.hpp"
+#include "diffusion_forcing/maze2d/diffuser_planner.hpp"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 
+#include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/models/temporal_unet.hpp"
 #include "planning/tiny_planner.hpp"
 #include "support/support.hpp"
 
@@ -50,7 +49,7 @@ struct TinyDiffuser {
   std::unique_ptr<Policy> make(const DiffuserPlannerConfig& config, std::vector<Tensor>* rows = nullptr) const {
     PlanObserver observer;
     if (rows) observer = [rows](int64_t, const Tensor& frames) { rows->push_back(frames.clone()); };
-    return make_diffuser_planner(config, trained(), observer);
+    return df::make(config, trained(), observer);
   }
   DataSpec spec;
   std::shared_ptr<CausalModel> model;
@@ -162,16 +161,16 @@ TEST(DiffuserPlanner, ReplansWhereItIsToldTo) {
 
 TEST(DiffuserPlanner, ErrorsNameKeyExpectedAndGot) {
   TinyDiffuser tiny;
-  const auto error = [&](const DiffuserPlannerConfig& config) { return error_of([&] { make_planner(config, tiny.trained()); }); };
+  const auto error = [&](const DiffuserPlannerConfig& config) { return error_of([&] { make(config, tiny.trained(), {}); }); };
   EXPECT_EQ(error({.open_loop = -1}), "planning.open_loop: expected at least 0, got -1");
   EXPECT_EQ(error({.p = std::nan("")}), "planning.p: expected a finite number, got nan");
   EXPECT_EQ(error({.d = -INFINITY}), "planning.d: expected a finite number, got -inf");
   const test::TinyPlanner other;
   EXPECT_EQ(error_of([&] {
-              make_planner(DiffuserPlannerConfig{}, {*other.model, other.diffusion, other.spec, other.sampling});
+              make(DiffuserPlannerConfig{}, {*other.model, other.diffusion, other.spec, other.sampling}, {});
             }),
             "planner: expected a Diffuser model (one token of [H, 6], condition of 8 numbers), got tokens [30] and 0 numbers");
-  EXPECT_EQ(error_of([&] { make_planner(ForcingPlannerConfig{}, tiny.trained()); }),
+  EXPECT_EQ(error_of([&] { make(ForcingPlannerConfig{}, tiny.trained(), {}); }),
             "planner: expected tokens of 8 frames of 6 numbers, got [8, 6]");
   const auto policy = tiny.make({});
   policy->start(2, 0, 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What plans are made of: seeds, horizons, warm starts, candidates, rewards. The models are random, so nothing here is about skill.
-#include "diffusion_forcing/planning/forcing_planner.hpp"
+#include "diffusion_forcing/maze2d/forcing_planner.hpp"
 
 #include <ATen/ATen.h>
 

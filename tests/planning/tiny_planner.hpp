@@ -8,11 +8,12 @@
 #include <utility>
 
 #include "diffusion_forcing/config/roles.hpp"
+#include "diffusion_forcing/maze2d/forcing_planner.hpp"
+#include "diffusion_forcing/maze2d/maze2d_domain.hpp"
 #include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/latent_init.hpp"
 #include "diffusion_forcing/models/mlp_gru.hpp"
-#include "diffusion_forcing/planning/forcing_planner.hpp"
 
 namespace df::test {
 
@@ -45,7 +46,8 @@ struct TinyPlanner {
     sampling.policy.stabilization = 0;
   }
   std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, PlanReward reward = {}, PlanObserver observer = {}) const {
-    return make_forcing_planner(config, {*model, diffusion, spec, sampling, travel}, std::move(reward), std::move(observer));
+    const auto domain = travel ? std::make_shared<Maze2dDomain>(travel) : nullptr;
+    return make_forcing_planner(config, {*model, diffusion, spec, sampling, domain}, std::move(reward), std::move(observer));
   }
   DataSpec spec;
   std::shared_ptr<CausalModel> model;

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "diffusion_forcing/config/experiment.hpp"
+#include "diffusion_forcing/maze2d/diffuser_planner.hpp"
+#include "diffusion_forcing/maze2d/forcing_planner.hpp"
 #include "diffusion_forcing/maze2d/maze2d_data.hpp"
 #include "diffusion_forcing/maze_world/maze_video.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "diffusion_forcing/planning/diffuser_planner.hpp"
-#include "diffusion_forcing/planning/forcing_planner.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
 #include "support/support.hpp"
 

@@ -6,18 +6,23 @@
 //   df::ExperimentConfig config = df::load_experiment("sine.yaml", {}, types);
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "diffusion_forcing/config/choice.hpp"
 #include "diffusion_forcing/config/roles.hpp"
 
 namespace df {
 
+class TaskFamily;
+
 // The lists of types by section.
 struct Types {
   TypeList<DataRole> data;
   TypeList<ModelRole> models;
   TypeList<PlannerRole> planners;
+  std::vector<std::shared_ptr<const TaskFamily>> tasks;  // that df-eval --task plays
 };
 
 // Those of this library; src/config/types.cpp has a line for each.

@@ -12,6 +12,8 @@
 
 namespace df {
 
+class PlanningDomain;
+
 enum class Maze2dNormalizer {
   published,  // means and deviations of D4RL's data, as Diffusion Forcing's configurations have them
   data,       // of the training rows
@@ -47,6 +49,8 @@ struct Maze2dDataConfig : Maze2dSource {
 // normalisation, and the frame's mask is 0. init is row i's observation. Entries of frames and init are (raw - DataSpec::frame_mean) /
 // DataSpec::frame_std.
 std::shared_ptr<const Dataset> make(const Maze2dDataConfig& config, Split split);
+// What planners may know of these data: a Maze2dDomain.
+std::shared_ptr<const PlanningDomain> planning_domain(const Maze2dDataConfig& config);
 
 // Mean and deviation of the entries of a frame.
 struct FrameNormalizer {

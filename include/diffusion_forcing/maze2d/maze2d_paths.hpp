@@ -11,6 +11,8 @@
 
 namespace df {
 
+class PlanningDomain;
+
 struct Maze2dPathsConfig : Maze2dSource {
   static constexpr const char* type = "maze2d_paths";
   int64_t horizon = 128;   // H, frames of a window
@@ -36,5 +38,7 @@ std::vector<Maze2dPath> maze2d_paths(const Tensor& observations, const Point2& g
 // frame, [1, 8]. Entry d is (raw - frame_mean[d]) / frame_std[d] with the middle and half the width of the range of all training paths, so
 // -1 .. 1.
 std::shared_ptr<const Dataset> make(const Maze2dPathsConfig& config, Split split);
+// What planners may know of these data: a Maze2dDomain.
+std::shared_ptr<const PlanningDomain> planning_domain(const Maze2dPathsConfig& config);
 
 }  // namespace df

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a plan is wanted for: rewards of planned frames, in raw units.
+// What a plan is wanted for: rewards of planned frames (x, y, vx, vy, ax, ay and, where the data have it, the model's own estimate of the
+// reward) for goals (x, y), in raw units.
 #pragma once
 
 #include <functional>
@@ -7,12 +8,9 @@
 
 #include "diffusion_forcing/core/enum_names.hpp"
 #include "diffusion_forcing/core/tensor.hpp"
+#include "diffusion_forcing/planning/guided_planner.hpp"
 
 namespace df {
-
-// Raw frames [B, F, D] (x, y, vx, vy, ax, ay and, where the data have it, the model's own estimate of the reward) and goals [B, 2] -> [B].
-// Differentiable in the frames where it is to guide by gradient.
-using PlanReward = std::function<Tensor(const Tensor& frames, const Tensor& goals)>;
 
 // Positions [B, F, 2] -> metres to the goal of each row [B, F], as TravelMap::look_up() gives them.
 using TravelDistance = std::function<Tensor(const Tensor& positions)>;

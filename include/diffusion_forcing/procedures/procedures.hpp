@@ -15,8 +15,7 @@
 namespace df {
 
 class CausalModel;
-class TravelMap;
-struct Maze2dSource;
+class PlanningDomain;
 
 // The parts that an experiment names: data opened (validation data where they are used), weights drawn from its seed. Throws ConfigError
 // for what cannot be built, and for a `planning` that does not fit the data.
@@ -33,9 +32,9 @@ struct TrainedModel {
   ExperimentConfig config;
   DataSpec spec;
   Diffusion diffusion;
-  std::shared_ptr<CausalModel> model;            // on `device`, in evaluation mode
-  std::filesystem::path weights;                 // file read
-  std::shared_ptr<const TravelMap> travel = {};  // kept by who makes several planners: load_travel_map()
+  std::shared_ptr<CausalModel> model;                 // on `device`, in evaluation mode
+  std::filesystem::path weights;                      // file read
+  std::shared_ptr<const PlanningDomain> domain = {};  // of its data; kept by who makes several planners: planning_domain()
 };
 // checkpoint: a run folder (its newest checkpoint), a step folder or a .safetensors file. The config is `config`, or else config.yaml in
 // one of the parent folders, with `overrides` and `types` as load_experiment() takes them. Averaged weights where there are any, unless
@@ -43,14 +42,11 @@ struct TrainedModel {
 TrainedModel load_trained(const std::filesystem::path& checkpoint, const std::filesystem::path& config, const std::string& device,
                           bool raw = false, const std::vector<std::string>& overrides = {}, const Types& types = builtin_types());
 
-// Where the rows of a maze's data set come from; null for other data.
-const Maze2dSource* maze2d_source(const DataConfig& config);
-
-// The ways of the experiment's data, read or generated, where its `planning` measures along them; null elsewhere.
-std::shared_ptr<const TravelMap> load_travel_map(const TrainedModel& trained);
+// What planners may know of the experiment's data. Throws ConfigError for models of data that plans are not made from.
+std::shared_ptr<const PlanningDomain> planning_domain(const TrainedModel& trained);
 
 // The policy of a trained model, as its experiment's `planning` says, or the data's usual one where that is absent. `trained` must outlive
-// it. Loads the map of ways that it needs, unless `trained` has one. Throws ConfigError for models that do not plan.
+// it. Throws ConfigError for models that do not plan.
 std::unique_ptr<Policy> make_planner(const TrainedModel& trained, PlanObserver observer = {});
 
 }  // namespace df

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "diffusion_forcing/maze2d/frame_codec.hpp"
+#include "diffusion_forcing/planning/frame_codec.hpp"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -17,12 +17,13 @@ Tensor table(const std::vector<double>& values) { return at::tensor(values, at::
 
 }  // namespace
 
-FrameCodec::FrameCodec(const DataSpec& spec)
-    : frame_stack_(spec.token.frame_stack), frame_size_(static_cast<int64_t>(spec.frame_mean.size())) {
-  if (frame_size_ != 6 && frame_size_ != 7)
-    throw Error(
-        fmt::format("planner: expected frames of 6 numbers (observation, action), or 7 with a reward, each with mean and deviation; got {}",
-                    frame_size_));
+FrameCodec::FrameCodec(const DataSpec& spec, const FrameSizes& sizes)
+    : sizes_(sizes), frame_stack_(spec.token.frame_stack), frame_size_(static_cast<int64_t>(spec.frame_mean.size())) {
+  const int64_t plain = sizes.observation + sizes.action;
+  if (frame_size_ != plain && frame_size_ != plain + 1)
+    throw Error(fmt::format(
+        "planner: expected frames of {} numbers (observation, action), or {} with a reward, each with mean and deviation; got {}", plain,
+        plain + 1, frame_size_));
   if (spec.frame_std.size() != spec.frame_mean.size())
     throw Error(fmt::format("planner: expected a mean and a deviation for each of {} numbers, got {} deviations", frame_size_,
                             spec.frame_std.size()));
@@ -51,8 +52,8 @@ Tensor FrameCodec::tokens(const Tensor& frames) const {
 }
 
 Tensor FrameCodec::observation(const Tensor& observation) const {
-  check_shape(observation, "observation", {-1, 4});
-  return (observation - mean_.slice(0, 0, 4)) / std_.slice(0, 0, 4);
+  check_shape(observation, "observation", {-1, sizes_.observation});
+  return (observation - mean_.slice(0, 0, sizes_.observation)) / std_.slice(0, 0, sizes_.observation);
 }
 
 }  // namespace df

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "diffusion_forcing/planning/forcing_planner.hpp"
+#include "diffusion_forcing/maze2d/execution.hpp"
+#include "diffusion_forcing/planning/planner_model.hpp"
+#include "diffusion_forcing/planning/policy.hpp"
 
 namespace df {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "diffusion_forcing/planning/forcing_planner.hpp"
+#include "diffusion_forcing/planning/guided_planner.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -13,29 +13,23 @@
 #include <utility>
 #include <vector>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
-#include "diffusion_forcing/maze2d/frame_codec.hpp"
-#include "diffusion_forcing/maze2d/travel_map.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "maze2d/tracking.hpp"
 #include "planning/world_draws.hpp"
 
 namespace df {
 
 namespace {
 
-class ForcingPlanner final : public Policy {
+class GuidedPlanner final : public Policy {
  public:
-  ForcingPlanner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward, PlanObserver observer)
+  GuidedPlanner(const GuidedPlannerConfig& config, const PlannerModel& trained, PlanTerms terms, PlanObserver observer)
       : config_(config),
         trained_(trained),
-        codec_(trained.spec),
-        additive_(!reward && config.reward.dynamics == 0),
-        reward_(reward ? reward : make_plan_reward(config.reward, "planning.reward", travel_distance())),
-        choice_(reward ? reward : make_plan_reward(config.choice, "planning.choice", travel_distance())),
-        configured_(!reward),
-        travels_(!reward && (config.reward.metric == PlanMetric::travel || config.choice.metric == PlanMetric::travel)),
+        codec_(trained.spec, terms.frame),
+        terms_(std::move(terms)),
         observer_(std::move(observer)),
         device_(trained.model.device()) {
     check();
@@ -44,28 +38,26 @@ class ForcingPlanner final : public Policy {
 
   void start(int64_t worlds, uint64_t seed, int64_t first_world) override {
     draws_.start(worlds, seed, first_world);
-    tracked_.reset();
+    step_ = steps_ = 0;
     followed_ = Tensor();
   }
 
   Decision act(const Situation& situation) override {
     draws_.check(situation);
     Decision decision;
-    if (tracked_ && !tracked_->finished()) {
-      decision.actions = tracked_->act(situation.now.state);
+    if (terms_.control && step_ < steps_) {
+      decision.actions = terms_.control(plan_, step_++, situation.now.state);
       return decision;
     }
     const auto begin = std::chrono::steady_clock::now();
     const Tensor frames = plan(situation).to(at::kCPU, at::kDouble);  // [B, F, D]
     decision.planning_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    decision.plan = {frames.narrow(2, 0, 4), frames.narrow(2, 4, 2)};
-    const int64_t steps = std::min(config_.open_loop, frames.size(1));
-    if (config_.execution == Execution::actions) {
-      decision.actions = decision.plan.actions.narrow(1, 0, steps).clamp(-1, 1);
-    } else {
-      tracked_.emplace(decision.plan.observations, config_.p, config_.d, steps, config_.ahead);
-      decision.actions = tracked_->act(situation.now.state);
-    }
+    decision.plan =
+        plan_ = {frames.narrow(2, 0, terms_.frame.observation), frames.narrow(2, terms_.frame.observation, terms_.frame.action)};
+    steps_ = std::min(config_.open_loop, frames.size(1));
+    step_ = 0;
+    decision.actions =
+        terms_.control ? terms_.control(plan_, step_++, situation.now.state) : within_bounds(plan_.actions.narrow(1, 0, steps_));
     return decision;
   }
 
@@ -77,59 +69,32 @@ class ForcingPlanner final : public Policy {
 
  private:
   void check() const {
-    const auto require = [](bool good, const char* key, const std::string& expected, auto got) {
-      if (!good) throw Error(fmt::format("planning.{}: expected {}, got {}", key, expected, got));
-    };
-    const std::string no_rewards = "0 for a model without predicted rewards (data.reward: false)";
-    const int64_t F = codec_.frame_stack();
+    const Require require("planning");
+    const int64_t F = codec_.frame_stack(), K = trained_.diffusion.config.levels;
+    const bool whole_tokens = config_.open_loop % F == 0;
     require(config_.horizon >= 0 && config_.horizon % F == 0, "horizon", fmt::format("0 or a multiple of data.frame_stack {}", F),
             config_.horizon);
-    require(config_.open_loop >= 1, "open_loop", "at least 1", config_.open_loop);
-    require(config_.candidates >= 1, "candidates", "at least 1", config_.candidates);
-    const int64_t K = trained_.diffusion.config.levels;
+    require.at_least("open_loop", config_.open_loop, 1);
+    require.at_least("candidates", config_.candidates, 1);
     require(config_.warm_start >= 0 && config_.warm_start <= K, "warm_start", fmt::format("0 to {} (diffusion.levels)", K),
             config_.warm_start);
-    require(config_.warm_start == 0 || config_.open_loop % F == 0, "open_loop",
+    require(config_.warm_start == 0 || whole_tokens, "open_loop",
             fmt::format("a multiple of data.frame_stack {} with a warm start, which shifts whole tokens", F), config_.open_loop);
-    require(!config_.keep || config_.open_loop % F == 0, "open_loop",
+    require(!config_.keep || whole_tokens, "open_loop",
             fmt::format("a multiple of data.frame_stack {} with keep, which shifts whole tokens", F), config_.open_loop);
     require(config_.candidates == 1 || config_.guidance.form == GuidanceForm::gradient, "candidates",
             "1 with resampling, which chooses by itself", config_.candidates);
-    require(std::isfinite(config_.p), "p", "a finite number", config_.p);
-    require(std::isfinite(config_.d), "d", "a finite number", config_.d);
-    require(config_.ahead >= 0, "ahead", "at least 0", config_.ahead);
-    require(config_.reward.learned == 0 || codec_.has_reward(), "reward.learned", no_rewards, config_.reward.learned);
-    require(config_.choice.learned == 0 || codec_.has_reward(), "choice.learned", no_rewards, config_.choice.learned);
     const auto& kinds = EnumNames<MatrixKind>::table;
     const bool matrix_kind =
         std::any_of(std::begin(kinds), std::end(kinds), [&](const auto& kind) { return kind.first == trained_.sampling.schedule; });
     if (!matrix_kind)
       throw Error("sampling.schedule: expected " + enum_choices<MatrixKind>() + " for a planner, got '" + trained_.sampling.schedule + "'");
     if (guided()) validate(config_.guidance, trained_.sampling.sampler, "planning.guidance");
-    const PlanRewardConfig& r = config_.reward;
-    const bool climbs =
-        r.distance != 0 || r.dense != 0 || r.approach != 0 || r.stay != 0 || r.learned != 0 || r.action != 0 || r.dynamics != 0;
-    if (guided() && !resamples() && configured_ && !climbs)
-      throw Error(
-          "planning.reward: expected a term other than sparse, which has no gradient to guide by (planning.guidance.form), got none");
   }
 
-  // Of the maps of the current goals, wherever this is called.
-  TravelDistance travel_distance() {
-    if (!trained_.travel) return {};
-    return [this](const Tensor& positions) { return trained_.travel->look_up(maps_, positions); };
-  }
-
-  void set_goals(const Tensor& goals) {
-    if (!travels_ || (map_goals_.defined() && at::equal(map_goals_, goals))) return;
-    const Tensor maps = trained_.travel->distances(goals);
-    map_goals_ = goals.clone();
-    if (maps_.defined() && maps_.sizes() == maps.sizes()) {
-      maps_.copy_(maps);  // recordings read them where they are
-    } else {
-      maps_ = maps.to(device_);
-      sampler_.reset();
-    }
+  Tensor within_bounds(const Tensor& actions) const {
+    if (terms_.action_low.empty()) return actions;
+    return actions.clamp(at::tensor(terms_.action_low, at::kDouble), at::tensor(terms_.action_high, at::kDouble));
   }
 
   bool guided() const { return config_.guidance.scale != 0; }
@@ -159,7 +124,7 @@ class ForcingPlanner final : public Policy {
     const c10::NoGradGuard no_grad;
     const int64_t ahead = config_.horizon > 0 ? std::min(config_.horizon, situation.steps_left) : situation.steps_left;
     const int64_t T = codec_.tokens_for(ahead), C = config_.candidates;
-    set_goals(situation.now.goal);
+    if (terms_.set_goals && terms_.set_goals(situation.now.goal, device_)) sampler_.reset();
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(C, 0); };
     const Tensor states = rows(situation.now.state), goals = rows(situation.now.goal);
     SampleInput input;
@@ -214,8 +179,10 @@ class ForcingPlanner final : public Policy {
     Guidance guidance;
     guidance.config = config_.guidance;
     guidance.seed = draws_.branch_seed();
-    guidance.additive = additive_ && !resamples();
-    guidance.reward = [this, goals = goals_](const Tensor& x0) { return value(reward_, codec_.frames(x0), goals, "planning.reward"); };
+    guidance.additive = terms_.additive && !resamples();
+    guidance.reward = [this, goals = goals_](const Tensor& x0) {
+      return value(terms_.reward, codec_.frames(x0), goals, "planning.reward");
+    };
     if (resamples()) {
       const Particles particles = sample_particles(trained_.model, trained_.diffusion, steps, trained_.sampling.sampler, guidance, input);
       const Tensor winner = particles.reward.argmax(1);
@@ -238,44 +205,35 @@ class ForcingPlanner final : public Policy {
     if (n == 1) return x;
     const auto rows = [&](const Tensor& raw) { return raw.to(device_, at::kFloat).repeat_interleave(n, 0); };
     Tensor frames = codec_.frames(x);
-    if (configured_ && config_.choice.dynamics != 0) {
-      // The leap into the plan counts; whatever else the present is worth, it is worth to all of a world's candidates.
-      const Tensor now = at::constant_pad_nd(rows(situation.now.state), {0, codec_.frame_size() - 4});
+    if (terms_.choice_sees_present) {
+      const Tensor now = at::constant_pad_nd(rows(situation.now.state), {0, codec_.frame_size() - terms_.frame.observation});
       frames = at::cat({now.unsqueeze(1), frames}, 1);
     }
-    const Tensor values = value(choice_, frames, rows(situation.now.goal), "planning.choice");
+    const Tensor values = value(terms_.choice, frames, rows(situation.now.goal), "planning.choice");
     if (!at::isfinite(values).all().item<bool>()) throw Error("planning.choice: expected finite values, got NaN or infinity");
     const Tensor winner = values.view({B, n}).argmax(1) + at::arange(B, at::TensorOptions(at::kLong).device(device_)) * n;
     return x.index_select(0, winner);
   }
 
-  ForcingPlannerConfig config_;
+  GuidedPlannerConfig config_;
   PlannerModel trained_;
   FrameCodec codec_;
-  bool additive_;  // the reward is a sum over tokens: the configured one, but for leaps between them
-  PlanReward reward_, choice_;
-  bool configured_;  // reward_ is
-  bool travels_;     // one of them measures along the data's ways
+  PlanTerms terms_;
   PlanObserver observer_;
   at::Device device_;
   WorldDraws draws_;
   std::optional<GuidedSampler> sampler_;
-  Tensor goals_;      // [B C, 2] on the device
-  Tensor map_goals_;  // [B, 2] of the maps
-  Tensor maps_;       // [B, height, width] on the device: metres to each world's goal
-  Tensor followed_;   // [B, T, token...] the last plan
-  std::optional<TrackedPlan> tracked_;
+  Tensor goals_;                  // [B C, G] on the device
+  Tensor followed_;               // [B, T, token...] the last plan
+  Trajectory plan_;               // the same in raw units
+  int64_t step_ = 0, steps_ = 0;  // of the plan: done, and to do before the next one
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> make_forcing_planner(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanReward reward,
-                                             PlanObserver observer) {
-  return std::make_unique<ForcingPlanner>(config, trained, std::move(reward), std::move(observer));
-}
-
-std::unique_ptr<Policy> make(const ForcingPlannerConfig& config, const PlannerModel& trained, PlanObserver observer) {
-  return make_forcing_planner(config, trained, {}, std::move(observer));
+std::unique_ptr<Policy> make_guided_planner(const GuidedPlannerConfig& config, const PlannerModel& trained, PlanTerms terms,
+                                            PlanObserver observer) {
+  return std::make_unique<GuidedPlanner>(config, trained, std::move(terms), std::move(observer));
 }
 
 }  // namespace df

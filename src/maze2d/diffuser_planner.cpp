@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "diffusion_forcing/planning/diffuser_planner.hpp"
+#include "diffusion_forcing/maze2d/diffuser_planner.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -32,9 +32,10 @@ class DiffuserPlanner final : public Policy {
       throw Error(
           fmt::format("planner: expected a Diffuser model (one token of [H, 6], condition of 8 numbers), got tokens {} and {} numbers",
                       to_string(token), trained_.model.condition_dim()));
-    if (config_.open_loop < 0) throw Error(fmt::format("planning.open_loop: expected at least 0, got {}", config_.open_loop));
-    for (const auto& [key, gain] : {std::pair{"p", config_.p}, {"d", config_.d}})
-      if (!std::isfinite(gain)) throw Error(fmt::format("planning.{}: expected a finite number, got {}", key, gain));
+    const Require require("planning");
+    require.at_least("open_loop", config_.open_loop, 0);
+    require.finite("p", config_.p);
+    require.finite("d", config_.d);
     horizon_ = token[0];
     mean_ = at::tensor(spec.frame_mean, at::kDouble);
     std_ = at::tensor(spec.frame_std, at::kDouble);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tokens and frames: one is the other, in the layout of the data set.
-#include "diffusion_forcing/maze2d/frame_codec.hpp"
+#include "diffusion_forcing/planning/frame_codec.hpp"
 
 #include <ATen/ATen.h>
 #include <torch/autograd.h>
@@ -26,11 +26,13 @@ DataSpec spec_of(int64_t frame_size, int64_t frame_stack = 3) {
   return spec;
 }
 
+constexpr FrameSizes sizes{4, 2};
+
 }  // namespace
 
 TEST(FrameCodec, TokensAreFramesNormalisedEntryByEntry) {
   for (const int64_t D : {6, 7}) {
-    const FrameCodec codec(spec_of(D));
+    const FrameCodec codec(spec_of(D), sizes);
     EXPECT_EQ(codec.frame_size(), D);
     EXPECT_EQ(codec.has_reward(), D == 7);
     const Tensor x = seeded_normal({2, 4, 3 * D}, 1), frames = codec.frames(x);
@@ -44,7 +46,7 @@ TEST(FrameCodec, TokensAreFramesNormalisedEntryByEntry) {
     EXPECT_TRUE(
         close(codec.observation(raw), codec.tokens(at::cat({raw, at::zeros({1, D - 4})}, 1).expand({1, 3, D})).slice(2, 0, 4)[0], 1e-6));
   }
-  const FrameCodec codec(spec_of(6));
+  const FrameCodec codec(spec_of(6), sizes);
   EXPECT_EQ(codec.frame_stack(), 3);
   EXPECT_EQ(codec.tokens_for(1), 1);
   EXPECT_EQ(codec.tokens_for(3), 1);
@@ -52,7 +54,7 @@ TEST(FrameCodec, TokensAreFramesNormalisedEntryByEntry) {
 }
 
 TEST(FrameCodec, GradientsAreTheDeviations) {
-  const FrameCodec codec(spec_of(6));
+  const FrameCodec codec(spec_of(6), sizes);
   const Tensor x = seeded_normal({1, 2, 18}, 1).requires_grad_(true);
   const Tensor gradient = torch::autograd::grad({codec.frames(x).sum()}, {x})[0];
   EXPECT_TRUE(close(gradient, at::tensor(spec_of(6).frame_std, at::kFloat).repeat({1, 2, 3}), 1e-6));
@@ -68,7 +70,7 @@ TEST(FrameCodec, DecodesTheDataSet) {
   config.reward = true;
   const auto set = make(config, Split::train);
   const OfflineData data = load_maze2d(config);
-  const FrameCodec codec(set->spec());
+  const FrameCodec codec(set->spec(), sizes);
   const Batch window = set->get(40);
   const Tensor frames = codec.frames(window.x.unsqueeze(0))[0].slice(0, 0, 59);
   EXPECT_TRUE(close(frames.slice(1, 0, 4), data.observations.slice(0, 41, 100), 1e-5));
@@ -78,7 +80,7 @@ TEST(FrameCodec, DecodesTheDataSet) {
 }
 
 TEST(FrameCodec, WhatIsNoFrameIsNamed) {
-  const auto error = [](const DataSpec& spec) { return error_of([&] { FrameCodec{spec}; }); };
+  const auto error = [](const DataSpec& spec) { return error_of([&] { FrameCodec(spec, sizes); }); };
   const std::string numbers =
       "planner: expected frames of 6 numbers (observation, action), or 7 with a reward, each with mean and deviation; got ";
   EXPECT_EQ(error({}), numbers + "0");
@@ -91,7 +93,7 @@ TEST(FrameCodec, WhatIsNoFrameIsNamed) {
   spec = spec_of(6);
   spec.frame_std.pop_back();
   EXPECT_EQ(error(spec), "planner: expected a mean and a deviation for each of 6 numbers, got 5 deviations");
-  const FrameCodec codec(spec_of(6));
+  const FrameCodec codec(spec_of(6), sizes);
   EXPECT_EQ(error_of([&] { codec.frames(at::zeros({2, 4, 21})); }), "planned tokens: expected shape [*, *, 18], got [2, 4, 21]");
   EXPECT_EQ(error_of([&] { codec.tokens(at::zeros({2, 6, 7})); }), "planned frames: expected shape [*, *, 6], got [2, 6, 7]");
   EXPECT_EQ(error_of([&] { codec.tokens(at::zeros({2, 7, 6})); }), "planned frames: expected a multiple of the 3 frames of a token, got 7");
