@@ -7,7 +7,7 @@
 
 #include "cuda/on_device.hpp"
 #include "diffusion_forcing/core/accelerator.hpp"
-#include "planning/tiny_planner.hpp"
+#include "maze2d/tiny_planner.hpp"
 #include "support/support.hpp"
 
 namespace df::test {

@@ -11,7 +11,7 @@
 
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/maze2d/maze2d_generate.hpp"
-#include "planning/tiny_planner.hpp"
+#include "maze2d/tiny_planner.hpp"
 #include "support/support.hpp"
 
 namespace df {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <string>
 
-#include "planning/tiny_planner.hpp"
+#include "maze2d/tiny_planner.hpp"
 #include "support/support.hpp"
 
 namespace df {

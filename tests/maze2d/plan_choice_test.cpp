@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "planning/tiny_planner.hpp"
+#include "maze2d/tiny_planner.hpp"
 #include "support/support.hpp"
 
 namespace df {

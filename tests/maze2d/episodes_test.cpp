@@ -12,7 +12,7 @@
 #include "diffusion_forcing/maze2d/waypoint_policy.hpp"
 #include "diffusion_forcing/planning/episodes.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
-#include "planning/maze_episodes.hpp"
+#include "maze2d/maze_episodes.hpp"
 #include "support/support.hpp"
 
 namespace df {

@@ -8,7 +8,7 @@
 
 #include "diffusion_forcing/config/roles.hpp"
 #include "diffusion_forcing/models/temporal_unet.hpp"
-#include "planning/tiny_planner.hpp"
+#include "maze2d/tiny_planner.hpp"
 #include "support/support.hpp"
 
 namespace df {
