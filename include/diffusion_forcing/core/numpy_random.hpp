@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// NumPy's legacy RandomState (MT19937) as far as D4RL's mazes draw from it, and gym's way of seeding it: the same seed gives the same
+// NumPy's legacy RandomState (MT19937) as far as gym's environments draw from it, and gym's way of seeding it: the same seed gives the same
 // episodes as in papers that report seeds.
 #pragma once
 
