@@ -60,12 +60,12 @@ class MazeVideo final : public Dataset {
 
     Batch clip;
     Tensor frames = at::empty({count, 3, config_.height, config_.width}, at::kFloat);
-    clip.poses = at::empty({count, 3}, at::kFloat);
+    clip.facts = at::empty({count, 3}, at::kFloat);
     for (int64_t f = 0; f < count; ++f) {
       const Pose& pose = walk[static_cast<size_t>(f)];
       world.render(pose, config_.height, config_.width, frames.mutable_data_ptr<float>() + f * 3 * config_.height * config_.width);
       const float values[] = {pose.x, pose.y, pose.heading};
-      std::copy(std::begin(values), std::end(values), clip.poses.mutable_data_ptr<float>() + 3 * f);
+      std::copy(std::begin(values), std::end(values), clip.facts.mutable_data_ptr<float>() + 3 * f);
     }
     // As frames_to_tokens, but in place and in this thread: loader workers must not start teams of threads of their own.
     float* values = frames.mutable_data_ptr<float>();

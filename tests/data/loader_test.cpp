@@ -169,7 +169,7 @@ TEST(Loader, ServesClipsOfTheMaze) {
   const Batch batch = loader.next();
   EXPECT_EQ(batch.x.sizes().vec(), (Shape{3, 1, 12, 8, 8}));
   EXPECT_EQ(batch.c.sizes().vec(), (Shape{3, 1, 12}));
-  EXPECT_EQ(batch.poses.sizes().vec(), (Shape{3, 4, 3}));
+  EXPECT_EQ(batch.facts.sizes().vec(), (Shape{3, 4, 3}));
   EXPECT_TRUE(test::identical(batch.x[1], data->get(shuffled_index(10, 1, 1)).x));
 }
 

@@ -260,7 +260,7 @@ TEST(MazeVideo, SpecDescribesTheClips) {
   EXPECT_EQ(spec.token.condition_dim, 12);
   EXPECT_EQ(clip.x.sizes().vec(), (Shape{2, 12, 16, 16}));
   EXPECT_EQ(clip.c.sizes().vec(), (Shape{2, 12}));
-  EXPECT_EQ(clip.poses.sizes().vec(), (Shape{8, 3}));
+  EXPECT_EQ(clip.facts.sizes().vec(), (Shape{8, 3}));
   EXPECT_LE(clip.x.abs().max().item<float>(), 1.0f);
   EXPECT_EQ(data->get(7, 5).x.size(0), 5);
   EXPECT_NE(data->describe().find("100 train clips"), std::string::npos);
@@ -271,7 +271,7 @@ TEST(MazeVideo, ClipsFollowFromTheIndexAndLongerOnesStartWithShorterOnes) {
   const Batch clip = data->get(3), longer = again->get(3, 6);
   EXPECT_TRUE(test::identical(longer.x.narrow(0, 0, 2), clip.x));
   EXPECT_TRUE(test::identical(longer.c.narrow(0, 0, 2), clip.c));
-  EXPECT_TRUE(test::identical(longer.poses.narrow(0, 0, 8), clip.poses));
+  EXPECT_TRUE(test::identical(longer.facts.narrow(0, 0, 8), clip.facts));
   EXPECT_FALSE(at::equal(clip.x, data->get(4).x));
   MazeVideoConfig config = small_video();
   config.seed = 1;
@@ -286,7 +286,7 @@ TEST(MazeVideo, FramesPosesAndActionsAgree) {
   EXPECT_TRUE(test::identical(actions.narrow(0, 1, 159).sum(1), at::ones({159})));
   EXPECT_EQ(actions.max().item<float>(), 1.0f);
   for (int64_t f = 1; f < 160; ++f) {
-    const Tensor step = clip.poses[f] - clip.poses[f - 1];
+    const Tensor step = clip.facts[f] - clip.facts[f - 1];
     const double turned = std::remainder(step[2].item<double>(), 2 * 3.14159265358979), moved = step.narrow(0, 0, 2).norm().item<double>();
     const int64_t action = actions[f].argmax().item<int64_t>();
     EXPECT_NEAR(turned, action == 0 ? 0 : (action == 1 ? 1 : -1) * 3.14159265 / 10, 1e-4);

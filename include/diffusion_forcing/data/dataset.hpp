@@ -25,7 +25,7 @@ struct Batch {
   Tensor c;      // [T, C] external condition of each token
   Tensor mask;   // [T * F] 1 where a frame is real, 0 where it is padding
   Tensor init;   // [init...] what an encoded initial latent sees
-  Tensor poses;  // [T * F, 3] x, y, heading of each frame: for evaluation only
+  Tensor facts;  // [T * F, D] what else is known of each frame, such as where a camera was: for evaluation only
   Batch to(at::Device device) const;
   Batch slice(int64_t begin, int64_t end) const;  // of the leading dimension
 };
@@ -35,7 +35,7 @@ struct BatchField {
   Tensor Batch::*tensor;
 };
 inline constexpr BatchField batch_fields[] = {
-    {"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch::mask}, {"init", &Batch::init}, {"poses", &Batch::poses}};
+    {"x", &Batch::x}, {"c", &Batch::c}, {"mask", &Batch::mask}, {"init", &Batch::init}, {"facts", &Batch::facts}};
 
 // Equal shapes; adds the leading [B]. pin_memory: into page-locked memory, which needs a CUDA device.
 Batch stack(const std::vector<Batch>& samples, bool pin_memory = false);

@@ -31,7 +31,7 @@ struct MazeVideoConfig {
   }
 };
 
-// c: [T, 3 F] where actions are on. poses: x, y, heading of each frame.
+// c: [T, 3 F] where actions are on. facts: x, y, heading of each frame.
 std::shared_ptr<const Dataset> make(const MazeVideoConfig& config, Split split);
 
 }  // namespace df
