@@ -6,6 +6,7 @@
 
 namespace df {
 
+// What is done with a plan.
 enum class Execution {
   actions,   // the planned actions, one after the other
   tracking,  // the planned positions and velocities, followed by proportional and derivative control

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// The section `planning` of type diffusion_forcing.
 struct ForcingPlannerConfig : GuidedPlannerConfig {
   static constexpr const char* type = "diffusion_forcing";
   Execution execution = Execution::actions;

@@ -14,6 +14,7 @@
 
 namespace df {
 
+// The domain of both of maze2d's data sets.
 class Maze2dDomain final : public PlanningDomain {
  public:
   // `normalizer`: of the data's frames, where the configuration alone says it.

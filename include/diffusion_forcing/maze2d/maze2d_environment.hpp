@@ -12,6 +12,7 @@
 
 namespace df {
 
+// By which the steps of an episode are counted.
 enum class Protocol {
   full,   // the task's own number of steps: 300, 600, 800 on umaze, medium, large
   paper,  // Chen et al. 2024: at most 600 steps, so large is scored over 600 of its 800
@@ -22,6 +23,7 @@ struct EnumNames<Protocol> {
 };
 int64_t episode_steps(const Maze2dTask& task, Protocol protocol);
 
+// What may be chosen about a maze.
 struct Maze2dEnvironmentOptions {
   bool multi = false;  // a random goal each episode, drawn after the start (multi task)
   Protocol protocol = Protocol::full;

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// A camera that policies see through.
 struct CameraSpec {
   std::string name;
   int64_t height = 0, width = 0;  // pixels
@@ -26,6 +27,7 @@ struct OutcomeSpec {
   std::string meaning;                 // one line for the head of the JSON file; empty: none
 };
 
+// What an environment is like: sizes, names and units. The same before and after any reset().
 struct EnvironmentSpec {
   std::string task;                                           // its id
   std::vector<std::pair<std::string, std::string>> settings;  // name and value, shown in reports: {"goals", "multi"}

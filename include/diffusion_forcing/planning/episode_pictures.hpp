@@ -16,6 +16,7 @@ namespace df {
 // the environment has no pictures.
 Tensor draw_episodes(const Environment& environment, const std::vector<EpisodeReport>& reports, int64_t episodes = 8, int64_t width = 240);
 
+// Size and speed of a video.
 struct EpisodeVideoOptions {
   int64_t width = 400;  // of one picture, nearly
   double fps = 25.0;

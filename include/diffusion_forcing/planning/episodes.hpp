@@ -13,6 +13,7 @@
 
 namespace df {
 
+// How many episodes are played, and how.
 struct EpisodeConfig {
   int64_t episodes = 100;
   int64_t steps = 0;    // of an episode in place of the protocol's; 0: the protocol's
@@ -22,6 +23,7 @@ struct EpisodeConfig {
 // Throws df::Error naming the field.
 void validate(const EpisodeConfig& config);
 
+// What happened in one world.
 struct Episode {
   uint64_t seed = 0;            // of its world
   Tensor record;                // [steps + 1, R] float64: Environment::record(), the start first
@@ -42,6 +44,7 @@ struct Replanning {
   int64_t worlds = 0;
 };
 
+// All episodes of one policy: a column of a table.
 struct EpisodeReport {
   std::string policy;           // heads its column; describe() unless the caller has a shorter name
   std::string description;      // the policy's describe()
@@ -52,6 +55,7 @@ struct EpisodeReport {
   std::vector<Replanning> replannings;
 };
 
+// A mean over episodes and how sure it is.
 struct Estimate {
   double mean = 0.0, error = 0.0;  // standard error: deviation (n - 1) over sqrt(n), 0 for a single number; both NaN for none
 };

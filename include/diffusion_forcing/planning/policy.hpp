@@ -11,6 +11,7 @@
 
 namespace df {
 
+// What a policy is asked about: where B worlds stand now.
 struct Situation {
   Observation now;
   int64_t step = 0;                       // since the episode's start
@@ -19,12 +20,14 @@ struct Situation {
                                           // all since the episode's start
 };
 
+// What it answers.
 struct Decision {
   Tensor actions;                 // [B, n, A] floating point, CPU: executed one after the other before the policy is asked again; n >= 1
   Trajectory plan;                // where one was made in this call: from the situation on
   double planning_seconds = 0.0;  // spent on it
 };
 
+// Anything that chooses actions for a batch of worlds.
 class Policy {
  public:
   virtual ~Policy() = default;

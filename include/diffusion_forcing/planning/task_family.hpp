@@ -13,6 +13,7 @@
 
 namespace df {
 
+// What may be chosen about a task.
 struct TaskOptions {
   std::string protocol;       // by which episodes are counted; empty: the family's usual one
   bool random_goals = false;  // a goal drawn for each world, in place of the task's own

@@ -14,11 +14,13 @@
 
 namespace df {
 
+// A planner of a table.
 struct NamedModel {
   std::string name;  // heads its column
   TrainedModel trained;
 };
 
+// What is played, by whom, and what is written about it.
 struct TaskEvaluation {
   std::string task;  // its id
   TaskOptions options;
