@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "diffusion/clean_history.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/shape.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -15,15 +16,13 @@ namespace df {
 
 namespace {
 
-// [B, T, rest...] -> [B * T, rest...]; undefined stays undefined.
-Tensor as_cells(const Tensor& sequence) { return sequence.defined() ? sequence.flatten(0, 1) : sequence; }
+// [B, T, rest...] -> [B * T, rest...].
+Tensor as_cells(const Tensor& sequence) { return sequence.flatten(0, 1); }
 
 // Every token from the latent that clean tokens leave: one clean pass over the sequence, then one batched call on all noisy tokens.
 SequenceOutput teacher_forced(CausalModel& model, const Tensor& x0, const Tensor& x, const Tensor& k, const Tensor& c, const Tensor& z) {
-  const auto chain = model.unroll(x0, at::zeros_like(k), c, z).z;                          // [B, T, latent...]
-  const auto before = at::cat({z.unsqueeze(1), chain.slice(1, 0, chain.size(1) - 1)}, 1);  // z_{t-1}
-  const auto cells = model.step(as_cells(x), as_cells(k), as_cells(c), as_cells(before));  // [B * T, ...]
-  return {cells.prediction.view(x.sizes()), chain};
+  const auto chain = model.unroll(x0, at::zeros_like(k), c, z).z;  // [B, T, latent...]
+  return {predict_after(model, x, k, c, z, chain), chain};
 }
 
 // A teacher-forced token has a perfectly clean history, which says nothing about how much of the token itself survives its noise: the
@@ -73,7 +72,7 @@ void check(const CausalModel& model, int64_t frame_stack, const LossInput& input
   const int64_t batch = input.x0.size(0), tokens = input.x0.size(1);
   check_shape(draw.k, "noise draw k", {batch, tokens});
   check_shape(draw.eps, "noise draw eps", input.x0.sizes().vec());
-  check_shape(input.z, "loss input z", shape({batch}, model.latent_shape()));
+  model.check_latent(input.z, batch, "loss input z");
   if (model.condition_dim() > 0) check_shape(input.c, "loss input c", {batch, tokens, model.condition_dim()});
   if (frame_stack < 1 || input.x0.size(2) % frame_stack != 0)
     throw Error(fmt::format("loss: frame stack {} does not divide the token's first size {}", frame_stack, input.x0.size(2)));

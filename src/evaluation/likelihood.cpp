@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "diffusion/clean_history.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
@@ -28,13 +29,12 @@ Tensor noise_like(const Tensor& x0, const Diffusion& diffusion, uint64_t seed, i
 // [B, T, token...] -> [B] sums in float64.
 Tensor total(const Tensor& values) { return values.to(at::kDouble).flatten(1).sum(1).to(at::kCPU); }
 
-// z before each token, flattened to cells, where the tokens before are shown at the history level.
-Tensor latents_before(CausalModel& model, const Diffusion& diffusion, int64_t level, const LossInput& input, uint64_t seed) {
+// z [B, T, latent...] of each token shown at the history level: what later ones are predicted after.
+Tensor history_of(CausalModel& model, const Diffusion& diffusion, int64_t level, const LossInput& input, uint64_t seed) {
   const auto k = at::full({input.x0.size(0), input.x0.size(1)}, level, input.x0.options().dtype(at::kLong));
   // Index K + 1 is no level of the ladder: the history's noise is its own.
   const auto eps = noise_like(input.x0, diffusion, seed, diffusion.schedule.levels() + 1);
-  const auto z = model.unroll(add_noise(diffusion.schedule, input.x0, k, eps), k, input.c, input.z).z;
-  return at::cat({input.z.unsqueeze(1), z.slice(1, 0, -1)}, 1).flatten(0, 1);
+  return model.unroll(add_noise(diffusion.schedule, input.x0, k, eps), k, input.c, input.z).z;
 }
 
 }  // namespace
@@ -54,8 +54,7 @@ Likelihood likelihood(CausalModel& model, const Diffusion& diffusion, const Like
   const auto rungs = ladder(levels, config.steps);
   const auto& x0 = input.x0;
   const int64_t batch = x0.size(0), tokens = x0.size(1);
-  const auto before = latents_before(model, diffusion, config.history_level, input, seed);
-  const auto c = input.c.defined() ? input.c.flatten(0, 1) : Tensor();
+  const auto history = history_of(model, diffusion, config.history_level, input, seed);
   const auto snr_of = [&](int64_t level) { return diffusion.schedule.snr[level].item<double>(); };
 
   Likelihood out;
@@ -66,7 +65,7 @@ Likelihood likelihood(CausalModel& model, const Diffusion& diffusion, const Like
     const int64_t level = rungs[i];
     const auto k = at::full({batch, tokens}, level, x0.options().dtype(at::kLong));
     const auto eps = noise_like(x0, diffusion, seed, level), x = add_noise(diffusion.schedule, x0, k, eps);
-    const auto output = model.step(x.flatten(0, 1), k.flatten(), c, before).prediction.view(x.sizes());
+    const auto output = predict_after(model, x, k, input.c, input.z, history);
     const auto guess = decode(diffusion.config.output, diffusion.schedule, x, k, output, diffusion.config.clip_noise);
     const auto x0_error = total((guess.x0 - x0).square()), eps_error = total((guess.eps - eps).square());
     const double snr = snr_of(level);

@@ -2,7 +2,9 @@
 #include "diffusion_forcing/models/causal_model.hpp"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "diffusion_forcing/core/error.hpp"
@@ -24,9 +26,24 @@ SequenceOutput CausalModel::unroll(const Tensor& x, const Tensor& k, const Tenso
     if (c.defined()) inputs.push_back(c.select(1, t));
     const auto out = run(work, inputs);
     predictions.push_back(out[0]);
-    latents.push_back(latent = out[1]);
+    latents.push_back(out[1]);
+    latent = latent_after(latent, out[1].unsqueeze(1));
   }
   return {at::stack(predictions, 1), at::stack(latents, 1)};
+}
+
+Tensor CausalModel::latent_after(const Tensor& z, const Tensor& after) const {
+  if (history() == 1) return after.select(1, after.size(1) - 1);
+  const Tensor window = at::cat({z, after}, 1);
+  const int64_t count = std::min(window.size(1), history());
+  return window.narrow(1, window.size(1) - count, count);
+}
+
+void CausalModel::check_latent(const Tensor& z, int64_t batch, std::string_view name) const {
+  if (history() == 1) return check_shape(z, name, shape({batch}, latent_shape()));
+  check_shape(z, name, shape({batch, -1}, latent_shape()));
+  if (z.size(1) > history())
+    throw Error(fmt::format("{}: expected a window of at most {} tokens (history), got {}", name, history(), z.size(1)));
 }
 
 at::Device CausalModel::device() const {
@@ -45,7 +62,7 @@ void CausalModel::check_inputs(const Shape& leading, const Tensor& x, const Tens
   check_shape(x, "x", shape(leading, token_shape()));
   check_shape(k, "k", leading);
   if (condition_dim() > 0) check_shape(c, "c", shape(leading, {condition_dim()}));
-  check_shape(z, "z", shape({leading.front()}, latent_shape()));
+  check_latent(z, leading.front(), "z");
 }
 
 }  // namespace df

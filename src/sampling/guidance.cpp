@@ -72,7 +72,7 @@ struct Recording {
 
 struct GuidedSampler::State {
   CausalModel& model;
-  const Diffusion& diffusion;
+  Diffusion diffusion;
   SamplerConfig config;
   Guidance guidance;
   const Accelerator& device;
@@ -240,11 +240,15 @@ struct GuidedSampler::State {
 };
 
 GuidedSampler::GuidedSampler(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, Guidance guidance)
-    : state_(std::make_shared<State>(model, diffusion, config, std::move(guidance))) {
+    : state_(std::make_unique<State>(model, diffusion, config, std::move(guidance))) {
   validate(state_->guidance.config, config, "guidance");
   if (state_->guidance.config.form != GuidanceForm::gradient)
     throw Error("guidance.form: expected gradient, got resample (sample_particles)");
 }
+
+GuidedSampler::~GuidedSampler() = default;
+GuidedSampler::GuidedSampler(GuidedSampler&&) noexcept = default;
+GuidedSampler& GuidedSampler::operator=(GuidedSampler&&) noexcept = default;
 
 void GuidedSampler::set_seed(uint64_t seed) { state_->guidance.seed = seed; }
 
@@ -253,16 +257,13 @@ SampleOutput GuidedSampler::sample(const Plan& plan, const SampleInput& input, c
   const c10::NoGradGuard no_grad;
   const auto stream = s.device.use_stream();
   const double clip = s.diffusion.config.clip_noise;
-  check_row_order(plan);
-  check_shape(input.x, "x", shape({-1, plan.tokens}, s.model.token_shape()));
-  check_shape(input.z, "z", shape({input.x.size(0)}, s.model.latent_shape()));
+  const std::vector<PlanStep> rows = rows_in_order(plan);
+  check_guided_input(s.model, plan, input);
   Row row{input.x.clamp(-clip, clip).contiguous(),
           input.z.unsqueeze(1).expand(shape({input.z.size(0), plan.tokens + 1}, s.model.latent_shape())).contiguous()};
   s.finite.fill_(true);
-  for (size_t i = 0; i < plan.steps.size();) {
-    const int32_t m = plan.steps[i].front().row;
-    PlanStep cells;
-    for (; i < plan.steps.size() && plan.steps[i].front().row == m; ++i) cells.push_back(plan.steps[i].front());
+  for (const PlanStep& cells : rows) {
+    const int32_t m = cells.front().row;
     s.generator.set_current_seed(derive_seed(s.guidance.seed, {static_cast<uint64_t>(m)}));
     if (!s.replay(row, cells, input)) s.move(row, cells, input);
     if (s.device.device().is_cpu()) s.throw_unless_finite();

@@ -14,25 +14,36 @@
 
 namespace df {
 
-void check_row_order(const Plan& plan) {
+std::vector<PlanStep> rows_in_order(const Plan& plan) {
   const char* const expected = "guided sampling: expected a plan in row order (PlanPolicy::row_order), got";
+  std::vector<PlanStep> rows;
+  for (const PlanStep& step : plan.steps) {
+    if (step.size() != 1) throw Error(fmt::format("{} a step of several cells", expected));
+    if (rows.empty() || rows.back().front().row != step.front().row) rows.emplace_back();
+    rows.back().push_back(step.front());
+  }
   std::vector<bool> finished(static_cast<size_t>(plan.tokens));
-  for (size_t i = 0; i < plan.steps.size();) {
-    const int32_t row = plan.steps[i].front().row;
-    size_t next = 0;  // token of this row
+  for (const PlanStep& row : rows) {
+    size_t next = 0;  // token
     const auto pass_to = [&](size_t token) {
       for (; next < token; ++next)
-        if (!finished[next]) throw Error(fmt::format("{} row {} without its unfinished token {}", expected, row, next));
+        if (!finished[next]) throw Error(fmt::format("{} row {} without its unfinished token {}", expected, row.front().row, next));
     };
-    for (; i < plan.steps.size() && plan.steps[i].front().row == row; ++i) {
-      if (plan.steps[i].size() != 1) throw Error(fmt::format("{} a step of several cells", expected));
-      const Cell& cell = plan.steps[i].front();
+    for (const Cell& cell : row) {
       pass_to(static_cast<size_t>(cell.token));
       if (moves(cell.kind) && cell.to == 0) finished[next] = true;
       ++next;
     }
     pass_to(finished.size());
   }
+  return rows;
+}
+
+void check_guided_input(const CausalModel& model, const Plan& plan, const SampleInput& input) {
+  if (model.history() != 1)
+    throw Error(fmt::format("guided sampling: expected a recurrent model, got one that attends to {} tokens", model.history()));
+  check_shape(input.x, "x", shape({-1, plan.tokens}, model.token_shape()));
+  check_shape(input.z, "z", shape({input.x.size(0)}, model.latent_shape()));
 }
 
 Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradient) {

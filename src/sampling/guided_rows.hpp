@@ -5,6 +5,7 @@
 #include <ATen/core/Generator.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "diffusion_forcing/sampling/guidance.hpp"
 #include "sampling/cells.hpp"
@@ -21,8 +22,12 @@ struct RowRun {
   Tensor noise;  // [B, n, token...] or undefined
 };
 
-// Throws df::Error unless the plan runs row after row, cell by cell, with every unfinished token: rewards see all of them.
-void check_row_order(const Plan& plan);
+// The cells of each row of a plan that runs row after row, cell by cell, with every unfinished token, since rewards see all of them. Throws
+// df::Error for other plans.
+std::vector<PlanStep> rows_in_order(const Plan& plan);
+
+// Throws df::Error for inputs of other shapes and for a model that attends to several tokens.
+void check_guided_input(const CausalModel& model, const Plan& plan, const SampleInput& input);
 
 // Rewards [B] of clean tokens [B, T, token...]. Throws df::Error for another shape and for a value without a gradient where one is needed.
 Tensor checked_reward(const Reward& reward, const Tensor& x0, bool needs_gradient);

@@ -43,9 +43,8 @@ Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const
   const c10::NoGradGuard no_grad;
   if (guidance.config.form != GuidanceForm::resample) throw Error("guidance.form: expected resample, got gradient");
   validate(guidance.config, config, "guidance");
-  check_row_order(plan);
-  check_shape(input.x, "x", shape({-1, plan.tokens}, model.token_shape()));
-  check_shape(input.z, "z", shape({input.x.size(0)}, model.latent_shape()));
+  const std::vector<PlanStep> rows = rows_in_order(plan);
+  check_guided_input(model, plan, input);
   const int64_t B = input.x.size(0), R = guidance.config.branches, T = plan.tokens;
   const double clip = diffusion.config.clip_noise;
   const at::Device device = input.x.device();
@@ -66,11 +65,11 @@ Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const
   };
   const auto double_options = at::TensorOptions(at::kDouble).device(device);
   Tensor log_weight = at::zeros({B, R}, double_options), reward = log_weight, x0 = x.clone();
-  for (size_t i = 0; i < plan.steps.size();) {
-    const int32_t m = plan.steps[i].front().row;
-    for (; i < plan.steps.size() && plan.steps[i].front().row == m; ++i) {
-      const PlanStep& step = plan.steps[i];
-      const int64_t t = step.front().token;
+  for (const PlanStep& row : rows) {
+    const int32_t m = row.front().row;
+    for (const Cell& each : row) {
+      const PlanStep step = {each};
+      const int64_t t = each.token;
       const Tensor token = x.narrow(1, t, 1);
       const CellPlan cell = plan_cells(step, diffusion, config, token.select(0, 0));
       const CellNoise draw = [&](const PlanStep&) {
@@ -80,7 +79,7 @@ Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const
       const CellOutput output = run_tokens(model, diffusion, cell, token, c.defined() ? c.narrow(1, t, 1) : c, z.select(1, t),
                                            cell_noise(cell, step, draw, clip, token));
       x0.narrow(1, t, 1).copy_(output.x0);
-      if (step.front().kind != CellKind::encode) x.narrow(1, t, 1).copy_(output.x);
+      if (each.kind != CellKind::encode) x.narrow(1, t, 1).copy_(output.x);
       z.select(1, t + 1).copy_(output.z.select(1, 0));
     }
     const Tensor now = rewards_of(x0);

@@ -10,7 +10,7 @@ namespace df {
 
 namespace {
 
-// What made the z that a token hands on: its own tokens' version, the level shown, the version of the z that came in.
+// What made the z that a token hands on: the version of its x, the level shown, the version of the window of z that came in.
 struct CallKey {
   int64_t x = -1, shown = -1, z = -1;
   bool operator==(const CallKey&) const = default;
@@ -41,20 +41,29 @@ int64_t Plan::width() const {
 struct PlanBuilder::State {
   PlanPolicy policy;
   std::vector<int32_t> ladder;
-  std::deque<TokenState> tokens;  // from `base` on
+  std::deque<TokenState> tokens;  // from `kept` on
+  int64_t kept = 0;               // `history` tokens before `base`, whose z is read
   int64_t base = 0;               // first token that may still run
-  TokenState left;                // token base - 1
   int64_t row = 0, version = 0;
-  int64_t next_in_row_order = 0;
+  Cell last_in_order{-1, -1, 0, 0, 0, CellKind::encode};  // that was scheduled where rows run one after the other
+  int64_t next_in_order = 0;
   std::deque<PlanStep> steps;  // from `first_step` on
   int64_t first_step = 0;
   int64_t closed = 0;  // steps below are complete
   bool finished = false;
 
-  TokenState& token(int64_t t) { return t < base ? left : tokens[static_cast<size_t>(t - base)]; }
-  bool exists(int64_t t) const { return t < base + static_cast<int64_t>(tokens.size()); }
+  int64_t end() const { return kept + static_cast<int64_t>(tokens.size()); }
+  TokenState& token(int64_t t) { return tokens[static_cast<size_t>(t - kept)]; }
+  const TokenState& token(int64_t t) const { return tokens[static_cast<size_t>(t - kept)]; }
 
-  bool reference() const { return policy.unchanged == Unchanged::reference || policy.unchanged == Unchanged::reference_planner; }
+  // Of the z that a token reads. Versions only rise, so the largest one of the window changes whenever one of them does.
+  int64_t window_version(int64_t t) const {
+    int64_t newest = 0;
+    for (int64_t u = std::max<int64_t>(0, t - policy.history); u < t; ++u) newest = std::max(newest, token(u).z_version);
+    return newest;
+  }
+
+  bool reference() const { return keeps_running(policy.unchanged); }
 
   // A cell under the authors' policy: unfinished tokens always take the next step of the ladder, finished ones the last.
   void follow_reference(Cell& cell) const {
@@ -84,19 +93,29 @@ struct PlanBuilder::State {
   // A finished token whose last call's z is the one to hand on.
   bool latched(const Cell& cell) const { return cell.kind == CellKind::encode && cell.from == 0 && policy.finished == Finished::last_call; }
 
-  int64_t choose_step(int64_t t) {
-    if (policy.row_order) return next_in_row_order++;
-    int64_t step = token(t).last_step + 1;
+  bool in_order() const { return policy.row_order || policy.history > 1; }
+
+  // Rows run one after the other: cell by cell, or in runs of successive cells.
+  int64_t next_step_in_order(const Cell& cell) {
+    const bool joins = !policy.row_order && last_in_order.row == cell.row && last_in_order.token + 1 == cell.token;
+    last_in_order = cell;
+    return joins ? next_in_order - 1 : next_in_order++;
+  }
+
+  int64_t choose_step(const Cell& cell) {
+    if (in_order()) return next_step_in_order(cell);
+    const int64_t t = cell.token;
+    int64_t step = std::max(closed, token(t).last_step + 1);
     if (t > 0) step = std::max(step, token(t - 1).last_step + 1);      // z that comes in
-    if (exists(t + 1)) step = std::max(step, token(t + 1).last_step);  // reads the z that this cell replaces; the same step gathers first
+    if (t + 1 < end()) step = std::max(step, token(t + 1).last_step);  // reads the z that this cell replaces; the same step gathers first
     return step;
   }
 
   void schedule(const Cell& cell) {
     TokenState& state = token(cell.token);
-    const CallKey key{state.x_version, cell.shown, cell.token > 0 ? token(cell.token - 1).z_version : 0};
+    const CallKey key{state.x_version, cell.shown, window_version(cell.token)};
     if (!wanted(cell) && (state.key == key || (latched(cell) && state.z_version >= 0))) return;
-    const int64_t step = choose_step(cell.token);
+    const int64_t step = choose_step(cell);
     while (first_step + static_cast<int64_t>(steps.size()) <= step) steps.emplace_back();
     steps[static_cast<size_t>(step - first_step)].push_back(cell);
     state.last_step = step;
@@ -105,41 +124,50 @@ struct PlanBuilder::State {
     if (cell.kind != CellKind::encode) ++state.x_version;
   }
 
-  // Whether later rows may run the token again.
-  bool may_run(int64_t t) {
+  // Whether later rows may run the token again. running: the nearest token on its left that they may run, or -1.
+  bool may_run(int64_t t, int64_t running) const {
     const TokenState& state = token(t);
     if (state.level != 0) return true;
     if (reference()) return true;  // until its window has passed
     if (policy.finished == Finished::last_call) return false;
-    const int64_t z = t > 0 ? token(t - 1).z_version : 0;
-    return !(state.key == CallKey{state.x_version, policy.stabilization, z}) || (t > base && may_run(t - 1));
+    const bool other_window = running >= std::max(base, t - policy.history);
+    return other_window || !(state.key == CallKey{state.x_version, policy.stabilization, window_version(t)});
   }
 
   void drop_finished(int64_t window_first) {
-    while (!tokens.empty() && (reference() ? base < window_first : !may_run(base))) {
-      left = tokens.front();
-      tokens.pop_front();
-      ++base;
-    }
+    while (base < end() && (reference() ? base < window_first : !may_run(base, -1))) ++base;
+    for (; kept < base - policy.history; ++kept) tokens.pop_front();
   }
 
   void close_steps() {
-    if (policy.row_order || finished) {
+    if (in_order() || finished) {
       closed = first_step + static_cast<int64_t>(steps.size());
       return;
     }
     // The earliest step that a later row could still use. A token that has not run yet starts after the one on its left.
-    int64_t earliest = std::numeric_limits<int64_t>::max();
-    int64_t from_left = left.last_step + 1;
-    for (int64_t t = base; exists(t); ++t) {
+    int64_t earliest = std::numeric_limits<int64_t>::max(), running = -1;
+    int64_t from_left = (base > 0 ? token(base - 1).last_step : -1) + 1;
+    for (int64_t t = base; t < end(); ++t) {
       if (token(t).last_step >= 0) from_left = token(t).last_step + 1;
-      if (may_run(t)) earliest = std::min(earliest, from_left);
+      if (!may_run(t, running)) continue;
+      running = t;
+      earliest = std::min(earliest, from_left);
     }
     closed = std::max(closed, std::min(earliest, from_left));
+  }
+
+  // `count`, or the smallest token of a step still to be popped for which `touches` holds.
+  template <class Touches>
+  int64_t before_waiting_steps(int64_t count, const Touches& touches) const {
+    for (const PlanStep& step : steps)
+      for (const Cell& cell : step)
+        if (touches(cell)) count = std::min<int64_t>(count, cell.token);
+    return count;
   }
 };
 
 PlanBuilder::PlanBuilder(const PlanPolicy& policy, std::vector<int32_t> ladder) : state_(std::make_unique<State>()) {
+  if (policy.history < 1) throw Error("plan: expected a history of at least 1 token, got " + std::to_string(policy.history));
   state_->policy = policy;
   if (state_->reference() && ladder.size() < 2)
     throw Error("plan: policy 'reference' needs the ladder of sampling steps, got " + std::to_string(ladder.size()) + " levels");
@@ -148,12 +176,13 @@ PlanBuilder::PlanBuilder(const PlanPolicy& policy, std::vector<int32_t> ladder) 
 }
 
 PlanBuilder::~PlanBuilder() = default;
+PlanBuilder::PlanBuilder(const PlanBuilder& other) : state_(std::make_unique<State>(*other.state_)) {}
 
 void PlanBuilder::push(const ScheduleRow& row) {
   State& s = *state_;
   const int64_t end = row.first + static_cast<int64_t>(row.from.size());
   s.drop_finished(row.first);
-  while (s.base + static_cast<int64_t>(s.tokens.size()) < end) s.tokens.emplace_back();
+  while (s.end() < end) s.tokens.emplace_back();
   std::vector<Cell> cells;
   for (int64_t t = s.base; t < end; ++t) {
     const int64_t i = t - row.first;
@@ -168,6 +197,10 @@ void PlanBuilder::push(const ScheduleRow& row) {
   s.drop_finished(row.first);
   s.close_steps();
 }
+
+void PlanBuilder::pass(int64_t first) { state_->drop_finished(first); }
+
+void PlanBuilder::release() { state_->closed = state_->first_step + static_cast<int64_t>(state_->steps.size()); }
 
 void PlanBuilder::finish() {
   state_->finished = true;
@@ -185,18 +218,28 @@ bool PlanBuilder::pop(PlanStep& step) {
   return false;
 }
 
+int64_t PlanBuilder::tokens() const { return state_->end(); }
+
+int64_t PlanBuilder::clean() const {
+  const State& s = *state_;
+  if (s.reference()) return settled();  // finished tokens move again until their window has passed
+  int64_t count = s.base;
+  while (count < s.end() && s.token(count).level == 0) ++count;
+  return s.before_waiting_steps(count, [](const Cell& cell) { return cell.kind != CellKind::encode; });
+}
+
+int64_t PlanBuilder::latched() const {
+  return state_->before_waiting_steps(state_->base, [](const Cell&) { return true; });
+}
+
 int64_t PlanBuilder::settled() const {
   const State& s = *state_;
-  if (s.finished && s.steps.empty()) return s.base + static_cast<int64_t>(s.tokens.size());
-  int64_t count = s.base;
-  for (const PlanStep& step : s.steps)
-    for (const Cell& cell : step) count = std::min<int64_t>(count, cell.token);
-  return count;
+  return s.finished && s.steps.empty() ? s.end() : latched();
 }
 
 Plan compile(const SchedulingMatrix& matrix, const PlanPolicy& policy) {
   PlanBuilder builder(policy, ladder_of(matrix));
-  Plan plan{matrix.tokens, matrix.rows - 1, {}};
+  Plan plan{matrix.tokens, matrix.rows - 1, {}, policy.history};
   PlanStep step;
   RowSource rows = matrix_rows(matrix, matrix.tokens);
   while (const auto row = rows()) {

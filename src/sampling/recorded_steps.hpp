@@ -33,7 +33,7 @@ class RecordedSteps {
   Recording* recording(int64_t width, const StepBuffers& buffers);
 
   CausalModel& model_;
-  const Diffusion& diffusion_;
+  Diffusion diffusion_;
   SamplerConfig config_;
   const Accelerator* accelerator_;
   Refusal refusal_{"sampling goes on without recorded steps", {}};

@@ -4,14 +4,12 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "core/upload.hpp"
-#include "diffusion_forcing/core/accelerator.hpp"
+#include <fmt/format.h>
+
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
-#include "sampling/cells.hpp"
-#include "sampling/recorded_steps.hpp"
-#include "sampling/row_workers.hpp"
+#include "sampling/step_executor.hpp"
 
 namespace df {
 
@@ -19,7 +17,10 @@ namespace {
 
 void check_input(const CausalModel& model, const Plan& plan, const SampleInput& input) {
   check_shape(input.x, "x", shape({-1, plan.tokens}, model.token_shape()));
-  check_shape(input.z, "z", shape({input.x.size(0)}, model.latent_shape()));
+  model.check_latent(input.z, input.x.size(0), "z");
+  if (plan.history != model.history())
+    throw Error(fmt::format("sampling: expected a plan for the model's history of {} tokens (PlanPolicy::history), got one for {}",
+                            model.history(), plan.history));
   if (model.condition_dim() > 0) check_shape(input.c, "c", {input.x.size(0), plan.tokens, model.condition_dim()});
 }
 
@@ -37,62 +38,6 @@ CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape, int64_t 
   };
 }
 
-StepExecutor::StepExecutor(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, int64_t batch, int64_t slots)
-    : model_(model),
-      diffusion_(diffusion),
-      config_(config),
-      plans_(std::make_shared<CellPlans>()),
-      batch_(batch),
-      slots_(slots),
-      recorded_(
-          std::make_shared<RecordedSteps>(model, diffusion, config, model.device().is_cpu() ? nullptr : &accelerator(model.device()))) {
-  const auto options = at::TensorOptions(at::kFloat).device(model.device());
-  if (config_.cpu_workers > 0 && model.device().is_cpu()) workers_ = std::make_shared<RowWorkers>(config_.cpu_workers);
-  x_ = at::zeros(shape({batch, slots + 1}, model.token_shape()), options);
-  z_ = at::zeros(shape({batch, slots + 2}, model.latent_shape()), options);
-  if (model.condition_dim() > 0) c_ = at::zeros({batch, slots + 1, model.condition_dim()}, options);
-}
-
-void StepExecutor::grow(int64_t slots, int64_t first) {
-  SamplerConfig without_workers = config_;
-  without_workers.cpu_workers = 0;
-  StepExecutor larger(model_, diffusion_, without_workers, batch_, slots);
-  for (int64_t t = first; t < first + slots_; ++t) {
-    larger.set_token(t, token(t));
-    larger.set_latent(t, latent(t));
-    if (c_.defined()) larger.set_condition(t, c_.select(1, t % slots_));
-  }
-  larger.set_latent(first + slots_, latent(first + slots_));
-  x_ = larger.x_;
-  z_ = larger.z_;
-  c_ = larger.c_;
-  recorded_ = larger.recorded_;
-  slots_ = slots;
-}
-
-void StepExecutor::set_token(int64_t token, const Tensor& x) { upload(x, x_.select(1, token % slots_)); }
-void StepExecutor::set_condition(int64_t token, const Tensor& c) { upload(c, c_.select(1, token % slots_)); }
-void StepExecutor::set_latent(int64_t token, const Tensor& z) { upload(z, z_.select(1, token % (slots_ + 1))); }
-Tensor StepExecutor::token(int64_t token) const { return x_.select(1, token % slots_); }
-Tensor StepExecutor::latent(int64_t token) const { return z_.select(1, token % (slots_ + 1)); }
-
-void StepExecutor::run(const PlanStep& step, const CellNoise& noise) {
-  if (recorded_->run(step, {x_, z_, c_}, noise)) return;
-  const at::Device device = x_.device();
-  const Tensor token_slot = cell_column(step, device, [&](const Cell& cell) { return cell.token % slots_; });
-  const Tensor z_in = cell_column(step, device, [&](const Cell& cell) { return cell.token % (slots_ + 1); });
-  const Tensor z_out = cell_column(step, device, [&](const Cell& cell) { return (cell.token + 1) % (slots_ + 1); });
-  const Tensor x_out =
-      cell_column(step, device, [&](const Cell& cell) { return cell.kind == CellKind::encode ? slots_ : cell.token % slots_; });
-  const Tensor x = x_.index_select(1, token_slot), z = z_.index_select(1, z_in);
-  const Tensor c = c_.defined() ? c_.index_select(1, token_slot) : Tensor();
-  const CellPlan& plan = plans_->of(step, diffusion_, config_, x.select(0, 0));
-  const CellOutput output =
-      run_cells(model_, diffusion_, plan, x, c, z, cell_noise(plan, step, noise, diffusion_.config.clip_noise, x), workers_.get());
-  x_.index_copy_(1, x_out, output.x.to(at::kFloat));
-  z_.index_copy_(1, z_out, output.z.to(at::kFloat));
-}
-
 SampleOutput sample(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config, const SampleInput& input,
                     const RowObserver& on_row) {
   const c10::NoGradGuard no_grad;
@@ -104,7 +49,7 @@ SampleOutput sample(CausalModel& model, const Diffusion& diffusion, const Plan& 
     executor.set_token(t, input.x.select(1, t).clamp(-clip, clip));
     if (model.condition_dim() > 0) executor.set_condition(t, input.c.select(1, t));
   }
-  executor.set_latent(0, input.z);
+  executor.start(input.z);
   const auto tokens = [&] {
     std::vector<Tensor> all;
     for (int64_t t = 0; t < T; ++t) all.push_back(executor.token(t));
@@ -128,7 +73,7 @@ Tensor encode_context(CausalModel& model, const Diffusion& diffusion, const Tens
     check_shape(eps, "context noise", x0.sizes().vec());
     x = add_noise(diffusion.schedule, x0, k, eps.clamp(-diffusion.config.clip_noise, diffusion.config.clip_noise));
   }
-  return model.unroll(x, k, c, z).z.select(1, x0.size(1) - 1);
+  return model.latent_after(z, model.unroll(x, k, c, z).z);
 }
 
 }  // namespace df

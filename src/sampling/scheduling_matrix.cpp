@@ -18,12 +18,6 @@ namespace df {
 
 namespace {
 
-// Level of a token that has taken `done` of S steps; values outside 0..S wait at K or rest at 0.
-int32_t level_after(const std::vector<int32_t>& ladder, int64_t done) {
-  const auto steps = static_cast<int64_t>(ladder.size()) - 1;
-  return ladder[static_cast<size_t>(steps - std::clamp<int64_t>(done, 0, steps))];
-}
-
 int64_t floor_of(double rows) { return static_cast<int64_t>(std::floor(rows + 1e-9)); }
 
 SchedulingMatrix read_csv(const std::filesystem::path& path) {
@@ -70,6 +64,11 @@ std::optional<MatrixKind> parse_schedule(std::string_view schedule) {
   for (const auto& [name, kind] : EnumNames<MatrixKind>::table)
     if (name == schedule) return kind;
   return std::nullopt;
+}
+
+int32_t level_after(const std::vector<int32_t>& ladder, int64_t done) {
+  const auto steps = static_cast<int64_t>(ladder.size()) - 1;
+  return ladder[static_cast<size_t>(steps - std::clamp<int64_t>(done, 0, steps))];
 }
 
 std::vector<int32_t> ladder_of(const SchedulingMatrix& matrix) {
@@ -133,42 +132,6 @@ void validate(const SchedulingMatrix& matrix, int64_t levels, const std::string&
       if (m > 0 && level > matrix.at(m - 1, t)) fail(m, t, fmt::format("a level of at most {} (row {})", matrix.at(m - 1, t), m - 1));
       if (m == matrix.rows - 1 && level != 0) fail(m, t, "0 (the last row is clean)");
     }
-}
-
-RowSource matrix_rows(SchedulingMatrix matrix, int64_t tokens) {
-  return [matrix = std::move(matrix), tokens, first = int64_t{0}, m = int64_t{0}]() mutable -> std::optional<ScheduleRow> {
-    if (m == matrix.rows - 1) {
-      m = 0;
-      first += matrix.tokens;
-    }
-    if (first >= tokens) return std::nullopt;
-    ScheduleRow row;
-    row.first = first;
-    for (int64_t t = 0; t < std::min(matrix.tokens, tokens - first); ++t) {
-      row.from.push_back(matrix.at(m, t));
-      row.to.push_back(matrix.at(m + 1, t));
-    }
-    ++m;
-    return row;
-  };
-}
-
-RowSource pyramid_rows(int64_t tokens, std::vector<int32_t> ladder, double slope) {
-  const auto steps = static_cast<int64_t>(ladder.size()) - 1;
-  const double rows_a_token = std::min(slope, static_cast<double>(steps));  // steeper ones only add rows in which nothing moves
-  return [=, ladder = std::move(ladder), first = int64_t{0}, m = int64_t{0}]() mutable -> std::optional<ScheduleRow> {
-    const auto start = [&](int64_t t) { return floor_of(static_cast<double>(t) * rows_a_token); };
-    while (first < tokens && start(first) + steps <= m) ++first;
-    if (first >= tokens) return std::nullopt;
-    ScheduleRow row;
-    row.first = first;
-    for (int64_t t = first; t < tokens && start(t) <= m; ++t) {
-      row.from.push_back(level_after(ladder, m - start(t)));
-      row.to.push_back(level_after(ladder, m + 1 - start(t)));
-    }
-    ++m;
-    return row;
-  };
 }
 
 }  // namespace df

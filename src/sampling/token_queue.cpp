@@ -10,7 +10,7 @@ namespace df {
 
 void TokenQueue::push(int64_t token, const Tensor& x) {
   if (x.is_cpu()) {
-    sink_(token, x.clone());
+    sink_(token, x);
     return;
   }
   const Tensor host = at::empty(x.sizes(), x.options().device(at::kCPU).pinned_memory(true));

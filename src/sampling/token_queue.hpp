@@ -14,7 +14,7 @@ namespace df {
 class TokenQueue {
  public:
   explicit TokenQueue(const TokenSink& sink) : sink_(sink) {}
-  // Copies x, of which the device may not have computed anything yet, and hands on what has arrived.
+  // Takes x, which the device may still be computing, copies it to the host and hands on what has arrived there.
   void push(int64_t token, const Tensor& x);
   void flush();  // waits for the rest
 

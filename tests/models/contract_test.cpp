@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/models/temporal_unet.hpp"
 #include "diffusion_forcing/models/unet_gru.hpp"
+#include "support/attending_model.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -32,6 +34,12 @@ struct Case {
   ModelConfig config;
   TokenSpec spec;
   bool memory = true;  // later outputs depend on earlier tokens
+  std::shared_ptr<CausalModel> make(uint64_t seed) const {
+    if (!attends) return make_model(config, spec, seed);
+    const test::AttendingConfig attending{spec.token_shape[0], spec.condition_dim, 8, *attends, 4, seed};
+    return std::make_shared<test::AttendingModel>(attending);
+  }
+  std::optional<int64_t> attends = std::nullopt;  // layers of a model that attends to 4 tokens
 };
 
 UnetGruConfig small_unet() {
@@ -86,7 +94,9 @@ std::map<std::string, Case> cases() {
           {"MlpSquareAfter", {square, vector}},
           {"MlpSquareBefore", {wide, vector}},
           {"TemporalUnet", {temporal, trajectory, false}},
-          {"TemporalUnetOneLevel", {flat, trajectory, false}}};
+          {"TemporalUnetOneLevel", {flat, trajectory, false}},
+          {"Attending", {shallow, vector, true, 1}},
+          {"AttendingInTwoLayers", {shallow, {{6}, 3, {}, 1}, true, 2}}};
 }
 
 constexpr int64_t B = 3, T = 5;
@@ -98,14 +108,15 @@ struct Inputs {
 class Contract : public ::testing::TestWithParam<std::string> {
  protected:
   const Case case_ = cases().at(GetParam());
-  const std::shared_ptr<CausalModel> model_ = make_model(case_.config, case_.spec, 1);
+  const std::shared_ptr<CausalModel> model_ = case_.make(1);
 
   Inputs inputs(uint64_t seed) const {
     Inputs in;
     in.x = seeded_normal(shape({B, T}, case_.spec.token_shape), derive_seed(seed, {0}));
     in.k = at::randint(0, 1001, {B, T}, make_generator(seed), at::TensorOptions(at::kLong));
     if (case_.spec.condition_dim > 0) in.c = seeded_normal({B, T, case_.spec.condition_dim}, derive_seed(seed, {1}));
-    in.z = seeded_normal(shape({B}, model_->latent_shape()), derive_seed(seed, {2}));
+    // Of an attending model the window of the last three tokens.
+    in.z = seeded_normal(shape(model_->history() > 1 ? Shape{B, 3} : Shape{B}, model_->latent_shape()), derive_seed(seed, {2}));
     if (!case_.spec.init_shape.empty()) in.init = seeded_normal(shape({B}, case_.spec.init_shape), derive_seed(seed, {3}));
     return in;
   }
@@ -128,7 +139,8 @@ TEST_P(Contract, ShapesAreThoseOfTheSpecification) {
   EXPECT_EQ(out.z.sizes().vec(), shape({B, T}, model_->latent_shape()));
   EXPECT_EQ(model_->token_shape(), case_.spec.token_shape);
   EXPECT_EQ(model_->condition_dim(), case_.spec.condition_dim);
-  EXPECT_EQ(model_->initial_latent(B, inputs(1).init).sizes().vec(), shape({B}, model_->latent_shape()));
+  EXPECT_EQ(model_->initial_latent(B, inputs(1).init).sizes().vec(),
+            shape(model_->history() > 1 ? Shape{B, 0} : Shape{B}, model_->latent_shape()));
 }
 
 TEST_P(Contract, OutputsSeeNothingOfLaterTokens) {
@@ -167,7 +179,7 @@ TEST_P(Contract, ASequenceInTwoPartsEqualsTheWhole) {
   const Inputs in = inputs(4);
   const auto whole = unroll(in);
   const auto first = model_->unroll(tokens(in.x, 0, 2), tokens(in.k, 0, 2), tokens(in.c, 0, 2), in.z);
-  const auto second = model_->unroll(tokens(in.x, 2, T), tokens(in.k, 2, T), tokens(in.c, 2, T), first.z.select(1, 1));
+  const auto second = model_->unroll(tokens(in.x, 2, T), tokens(in.k, 2, T), tokens(in.c, 2, T), model_->latent_after(in.z, first.z));
   EXPECT_TRUE(close(at::cat({first.prediction, second.prediction}, 1), whole.prediction, 1e-5));
   EXPECT_TRUE(close(at::cat({first.z, second.z}, 1), whole.z, 1e-5));
 }
@@ -258,7 +270,7 @@ TEST_P(Contract, ThreadsShareAModel) {
 TEST_P(Contract, WeightsFollowFromTheSeedAlone) {
   const at::Generator global = at::detail::getDefaultCPUGenerator();
   const Tensor state = global.get_state();
-  const auto same = make_model(case_.config, case_.spec, 1), other = make_model(case_.config, case_.spec, 2);
+  const auto same = case_.make(1), other = case_.make(2);
   EXPECT_TRUE(identical(global.get_state(), state)) << "the global generator was used";
   for (const auto& parameter : model_->named_parameters()) {
     EXPECT_TRUE(identical(parameter.value(), same->named_parameters()[parameter.key()])) << parameter.key();
@@ -283,7 +295,7 @@ TEST_P(Contract, RunsUnderBfloat16Autocast) {
 INSTANTIATE_TEST_SUITE_P(Backbones, Contract,
                          ::testing::Values("UnetSmall", "UnetGruCondition", "UnetPatched", "UnetThreeBlocks", "MlpShallow",
                                            "MlpEncodedCondition", "MlpSquareAfter", "MlpSquareBefore", "TemporalUnet",
-                                           "TemporalUnetOneLevel"),
+                                           "TemporalUnetOneLevel", "Attending", "AttendingInTwoLayers"),
                          [](const auto& info) { return info.param; });
 
 // z' = tanh(w x + z), by the default unroll; counts its calls.

@@ -21,7 +21,7 @@ struct Naive {
   std::vector<Tensor> x;
   std::vector<Tensor> last_z;  // of the call that finished the token
 
-  // Returns the z that token t hands on in row m, and moves x[t].
+  // Returns the z of token t in row m, and moves x[t]. z: before the token.
   Tensor cell(int64_t m, int64_t t, const Tensor& z) {
     int32_t from = matrix.at(m, t), to = matrix.at(m + 1, t), shown = from;
     const bool reference = policy.unchanged == Unchanged::reference;
@@ -74,7 +74,7 @@ NaiveResult naive_sample(CausalModel& model, const Diffusion& diffusion, const S
   NaiveResult result;
   for (int64_t m = 0; m + 1 < matrix.rows; ++m) {
     Tensor z = input.z;
-    for (int64_t t = 0; t < matrix.tokens; ++t, ++result.calls) z = naive.cell(m, t, z);
+    for (int64_t t = 0; t < matrix.tokens; ++t, ++result.calls) z = model.latent_after(z, naive.cell(m, t, z).unsqueeze(1));
     result.z = z;
     result.rows.push_back(at::stack(naive.x, 1));
   }

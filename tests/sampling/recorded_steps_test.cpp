@@ -13,6 +13,7 @@
 #include "diffusion_forcing/models/mlp_gru.hpp"
 #include "diffusion_forcing/sampling/plan.hpp"
 #include "diffusion_forcing/sampling/scheduling_matrix.hpp"
+#include "sampling/step_executor.hpp"
 #include "support/support.hpp"
 
 namespace df::test {
@@ -91,7 +92,7 @@ TEST_P(RecordedPlans, EqualThePlainExecutor) {
         buffers.c.select(1, t).copy_(c);
       }
       const auto z = seeded_normal({batch, 6}, 999);
-      plain.set_latent(0, z);
+      plain.start(z);
       buffers.z.select(1, 0).copy_(z);
       const CellNoise noise = GetParam() == Solver::ddpm ? seeded_cell_noise(5, {batch, 5}) : CellNoise();
       const Recorder recorder;

@@ -13,6 +13,7 @@
 #include <random>
 
 #include "sampling/naive_sampler.hpp"
+#include "sampling/random_matrix.hpp"
 #include "support/support.hpp"
 
 namespace df {
@@ -20,6 +21,7 @@ namespace {
 
 using test::close;
 using test::identical;
+using test::random_matrix;
 
 std::shared_ptr<CausalModel> vector_model() {
   MlpGruConfig config;
@@ -40,22 +42,6 @@ std::shared_ptr<CausalModel> image_model() {
   config.gru_layers = 1;
   config.stem_kernel = 3;
   return make_model(config, TokenSpec{{2, 4, 4}, 0, {}, 1}, 2);
-}
-
-SchedulingMatrix random_matrix(std::mt19937& random, int64_t K) {
-  const int64_t T = 1 + random() % 6, M = 2 + random() % 8;
-  SchedulingMatrix matrix{M + 1, T, std::vector<int32_t>(static_cast<size_t>((M + 1) * T))};
-  for (int64_t t = 0; t < T; ++t) {
-    std::vector<int32_t> column{static_cast<int32_t>(K), 0};
-    while (static_cast<int64_t>(column.size()) < M + 1) {
-      // Plateaus, waiting and early finishes are as likely as moves.
-      const int32_t choices[] = {static_cast<int32_t>(K), 0, static_cast<int32_t>(random() % (K + 1)), column[random() % column.size()]};
-      column.push_back(choices[random() % 4]);
-    }
-    std::sort(column.rbegin(), column.rend());
-    for (int64_t m = 0; m <= M; ++m) matrix.level[static_cast<size_t>(m * T + t)] = column[static_cast<size_t>(m)];
-  }
-  return matrix;
 }
 
 struct Case {

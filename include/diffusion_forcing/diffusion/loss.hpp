@@ -41,7 +41,7 @@ struct LossInput {
   Tensor x0;    // [B, T, token...] clean, normalised tokens
   Tensor c;     // [B, T, C] external condition, or undefined
   Tensor mask;  // [B, T * frame_stack] 1 where a frame counts, or undefined
-  Tensor z;     // [B, latent...] initial latent
+  Tensor z;     // before the first token, as CausalModel::initial_latent() gives it
 };
 
 // The loss and what else is known after computing it.

@@ -33,7 +33,7 @@ void validate(const EvaluationConfig& config, const DataSpec& spec, const Datase
 struct Subject {
   std::string name;
   CausalModel& model;
-  const Diffusion& diffusion;
+  Diffusion diffusion;
   DataSpec spec;
   RolloutConfig rollout;
 };

@@ -87,14 +87,17 @@ Tensor guidance_coefficient(GuidanceCoefficient kind, const NoiseSchedule& sched
 class GuidedSampler {
  public:
   GuidedSampler(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, Guidance guidance);
-  // `plan` must be in row order. Gradients flow from the rewards of later tokens to earlier ones through z within a row.
-  // Throws df::Error where the reward is not [B] or not finite.
+  // `plan` must be in row order, and the model must be a recurrent one (history() == 1). Gradients flow from the rewards of later tokens to
+  // earlier ones through z within a row. Throws df::Error where the reward is not [B] or not finite.
   SampleOutput sample(const Plan& plan, const SampleInput& input, const RowObserver& on_row = {});
   void set_seed(uint64_t seed);  // of the next call's branches
+  ~GuidedSampler();
+  GuidedSampler(GuidedSampler&&) noexcept;
+  GuidedSampler& operator=(GuidedSampler&&) noexcept;
 
  private:
   struct State;
-  std::shared_ptr<State> state_;
+  std::unique_ptr<State> state_;
 };
 SampleOutput sample_guided(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config,
                            const Guidance& guidance, const SampleInput& input, const RowObserver& on_row = {});

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A scheduling matrix compiled to batched steps. Cell (m, t) needs z of (m, t - 1) and x of (m - 1, t); cells that need nothing of
-// each other run as one model call, and cells nobody needs do not run.
+// A scheduling matrix compiled to batched steps. Cell (m, t) needs z of (m, t - 1) and x of (m - 1, t), and with an attending model z of
+// (m, t - W) .. (m, t - 1). Cells that need nothing of each other run as one model call (a wavefront over several rows of the matrix);
+// with an attending model, successive cells of one row do, since only they can hand their z on within a call. Cells nobody needs do not
+// run. "Row" is a row of the matrix here and in all of this room; a batch has sequences.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +30,9 @@ struct EnumNames<Unchanged> {
                                                                      {"reference_planner", Unchanged::reference_planner}};
 };
 
+// Whether finished tokens run in every row of their window, and hand on the z of their last call there.
+inline bool keeps_running(Unchanged unchanged) { return unchanged == Unchanged::reference || unchanged == Unchanged::reference_planner; }
+
 // Which z a finished token hands to the next one.
 enum class Finished {
   last_call,  // that of the call that finished it
@@ -43,11 +48,12 @@ struct PlanPolicy {
   Finished finished = Finished::last_call;
   int32_t stabilization = 1;  // level at which a finished (clean) token is shown to the network, 0..K
   bool row_order = false;     // one row after the other, cell by cell, every unfinished token included: for observers and rewards of rows
+  int64_t history = 1;        // W of the model that the plan is for: CausalModel::history()
   template <class V>
   void visit(V&& v) {
-    v("unchanged", unchanged, "what a token does that keeps its level between rows");
-    v("finished", finished, "which latent a finished token hands on");
-    v("stabilization", stabilization, "level at which finished tokens are shown to the network");
+    v("unchanged", unchanged, "a token that keeps its level: hold; resample noises it anew; reference(_planner) steps as the authors do");
+    v("finished", finished, "latent that a finished token hands on: of its last_call, or of one more on the clean token (reencode)");
+    v("stabilization", stabilization, "level at which contexts and reencoded tokens are shown to the network");
   }
 };
 
@@ -70,12 +76,15 @@ struct Cell {
   CellKind kind;
 };
 
-using PlanStep = std::vector<Cell>;  // independent of each other: one batched model call, gathered before anything is scattered
+// One batched model call. For a recurrent model the cells are independent of each other, and all are gathered before anything is scattered;
+// for an attending one they are successive tokens of a row.
+using PlanStep = std::vector<Cell>;
 
 struct Plan {
   int64_t tokens = 0;
   int64_t rows = 0;                                      // M
   std::vector<PlanStep> steps;                           // in order of execution
+  int64_t history = 1;                                   // W of the models that may run it
   int64_t cells() const;                                 // model evaluations
   int64_t width() const;                                 // of the widest step
   int64_t naive_cells() const { return rows * tokens; }  // what a loop over rows and tokens would run
@@ -87,10 +96,18 @@ class PlanBuilder {
  public:
   explicit PlanBuilder(const PlanPolicy& policy, std::vector<int32_t> ladder = {});  // the ladder is needed by Unchanged::reference
   ~PlanBuilder();
-  void push(const ScheduleRow& row);  // windows must not move left
-  void finish();                      // no more rows: all steps are released
-  bool pop(PlanStep& step);           // next released step; false where there is none yet
-  int64_t settled() const;            // tokens at the start of the sequence that no step still to be popped will touch
+  PlanBuilder(const PlanBuilder& other);  // goes on from the same place
+  void push(const ScheduleRow& row);      // windows must not move left
+  void pass(int64_t first);               // rows to come will start at token `first` or later
+  void finish();                          // no more rows: all steps are released
+  void release();                         // all steps so far, without waiting for cells of later rows that could join them
+  bool pop(PlanStep& step);               // next released step; false where there is none yet
+
+  // Counts of tokens at the start of the sequence, each of what holds once all steps popped so far have run:
+  int64_t tokens() const;   // rows so far have named it
+  int64_t clean() const;    // x is final
+  int64_t latched() const;  // x is final, and so is z, whatever rows come
+  int64_t settled() const;  // no step still to be popped will touch them: latched, or all once finished
 
  private:
   struct State;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "diffusion_forcing/sampling/sampler.hpp"
@@ -19,7 +20,7 @@ struct RolloutConfig {
   template <class V>
   void visit(V&& v) {
     v("schedule", schedule, "full_sequence, autoregressive, pyramid, trapezoid, or a matrix file");
-    v("steps", steps, "sampling steps S");
+    v("steps", steps, "sampling steps S (a matrix file has its own)");
     v("slope", slope, "rows per token of pyramid and trapezoid");
     v("horizon", horizon, "tokens a chunk of full_sequence and trapezoid");
     sampler.visit(v);
@@ -28,6 +29,8 @@ struct RolloutConfig {
 };
 // Throws df::Error naming the field.
 void validate(const RolloutConfig& config, int64_t levels);
+// One line for people: "pyramid schedule, 50 steps", or what a file holds and how it covers `tokens` (nothing: any number).
+std::string describe(const RolloutConfig& config, std::optional<int64_t> tokens);
 
 struct RolloutStats {
   int64_t cells = 0;  // model evaluations per sequence

@@ -73,7 +73,8 @@ class RolloutStream {
 
   int64_t tokens() const;      // handed out so far
   RolloutStats stats() const;  // of all steps so far; seconds: spent in context() and next()
-  int64_t bytes() const;       // of the tokens, latents and conditions held: constant once the schedule's window has filled
+  // Of the buffers of tokens, latents and conditions: constant once the schedule's window has filled. Conditions pushed ahead come on top.
+  int64_t bytes() const;
 
   // Called after every batched model call. Forks do not inherit it.
   void on_step(std::function<void(const RolloutStats&)> observer);

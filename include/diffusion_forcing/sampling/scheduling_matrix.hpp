@@ -43,6 +43,9 @@ struct SchedulingMatrix {
 // (their times int(linspace(-1, K - 1, S + 1)) plus one). Throws df::Error unless 1 <= steps <= levels.
 std::vector<int32_t> ladder(int64_t levels, int64_t steps);
 
+// Level of a token that has taken `done` of S steps; it is at K before the first and at 0 after the last.
+int32_t level_after(const std::vector<int32_t>& ladder, int64_t done);
+
 // All levels that occur in a matrix, rising.
 std::vector<int32_t> ladder_of(const SchedulingMatrix& matrix);
 
