@@ -27,7 +27,8 @@ Examples:
   df-schedule --schedule pyramid --out pyramid.csv                   a file to edit
 
 A matrix has one row per moment and one column per token; entries are noise levels, from all K in the first row to all 0 in the last. A file
-is CSV (integers, '#' comments) or npy, and goes to df-sample as --schedule FILE.)";
+is CSV (integers, '#' comments) or npy, and goes to df-sample as --schedule FILE. A video with more tokens than the matrix has columns takes
+it again for every next tokens.)";
 
 struct Arguments {
   std::string schedule = "pyramid", policy = "hold", finished = "last_call";
@@ -70,7 +71,8 @@ void print_matrix(const df::SchedulingMatrix& matrix) {
 
 void print_cost(const df::Plan& plan) {
   const int64_t cells = plan.cells(), steps = static_cast<int64_t>(plan.steps.size()), naive = plan.naive_cells();
-  fmt::print("\ntokens         {}\nrows           {}\n", plan.tokens, plan.rows);
+  fmt::print("\ntokens         {}\nrows           {} moves of a row to the next, which are {} lines of levels\n", plan.tokens, plan.rows,
+             plan.rows + 1);
   fmt::print("cells          {} network evaluations a sequence\n", cells);
   fmt::print("batched steps  {} network calls, the widest of {} cells, {:.1f} on average\n", steps, plan.width(),
              steps > 0 ? static_cast<double>(cells) / static_cast<double>(steps) : 0.0);
@@ -115,17 +117,27 @@ int main(int argc, char** argv) {
   Arguments arguments;
   app.add_option("--schedule", arguments.schedule, df::enum_choices<df::MatrixKind>())->type_name("KIND")->capture_default_str();
   app.add_option("--tokens", arguments.tokens, "tokens T")->capture_default_str();
-  app.add_option("--steps", arguments.steps, "sampling steps S")->capture_default_str();
+  auto* steps = app.add_option("--steps", arguments.steps, "sampling steps S, without --file")->capture_default_str();
   app.add_option("--levels", arguments.levels, "noise levels K")->capture_default_str();
-  app.add_option("--slope", arguments.slope, "rows between the starts of two tokens (pyramid, trapezoid)")->capture_default_str();
-  app.add_option("--policy", arguments.policy, "tokens that keep their level: " + df::enum_choices<df::Unchanged>())
+  auto* slope =
+      app.add_option("--slope", arguments.slope, "rows between the starts of two tokens (pyramid, trapezoid)")->capture_default_str();
+  app.add_option("--policy", arguments.policy,
+                 "what a token does that keeps its level: hold (nothing), resample (denoised and noised again to its level), "
+                 "reference (the authors' code: waiting tokens take the first step again, finished ones the last), reference_planner "
+                 "(the same, but finished tokens keep their value)")
       ->type_name("POLICY")
       ->capture_default_str();
-  app.add_option("--finished", arguments.finished, "latent of finished tokens: " + df::enum_choices<df::Finished>())
+  app.add_option(
+         "--finished", arguments.finished,
+         "whose latent a finished token hands on: last_call (of the call that finished it), reencode (of one more, on the clean token)")
       ->type_name("KIND")
       ->capture_default_str();
   app.add_option("--file", arguments.file, "a matrix of your own, CSV or npy, in place of --schedule")->type_name("FILE");
   app.add_option("--out", arguments.out, "write the matrix: .svg and .png draw it and its plan, .csv and .npy keep its numbers")
       ->type_name("FILE");
-  return df::app::run(app, argc, argv, [&] { return show(arguments); });
+  return df::app::run(app, argc, argv, [&] {
+    if (!arguments.file.empty() && (!steps->empty() || !slope->empty()))
+      spdlog::warn("--steps and --slope have no effect: {} has its own rows", arguments.file.string());
+    return show(arguments);
+  });
 }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -159,10 +163,30 @@ class Npz final : public InMemory {
   void finish() override { write_npz(path_, {{"video", at::stack(frames_)}}); }
 };
 
+// Frames on standard output, for a player or an encoder at the other end of a pipe.
+class RawStream final : public Writer {
+ public:
+  explicit RawStream(double fps) : Writer("standard output"), fps_(fps) {}
+  std::string codec() const override { return "RGB24"; }
+
+ private:
+  void add(Tensor rows) override {
+    if (written_ == 0)
+      spdlog::info("raw video on standard output: ffplay -f rawvideo -pixel_format rgb24 -video_size {}x{} -framerate {} -", width_,
+                   height_, fps_);
+    const auto bytes = static_cast<size_t>(rows.numel());
+    if (std::fwrite(rows.const_data_ptr<uint8_t>(), 1, bytes, stdout) != bytes || std::fflush(stdout) != 0)
+      throw Error(fmt::format("standard output: frame {} cannot be written: {}", written_, std::strerror(errno)));
+  }
+  void finish() override {}
+  double fps_;
+};
+
 }  // namespace
 
 std::unique_ptr<VideoWriter> create_video(const fs::path& path, double fps) {
   if (!(fps > 0) || fps > 1000) throw Error(fmt::format("{}: expected frames per second in (0, 1000], got {}", path.string(), fps));
+  if (path == "-") return std::make_unique<RawStream>(fps);
   if (!path.empty() && !path.has_filename()) return std::make_unique<PngFolder>(path.parent_path());
   const std::string ending = path.extension();
   if (ending == ".mp4") return std::make_unique<Mp4>(path, fps);

@@ -26,13 +26,15 @@ class VideoReader {
 std::unique_ptr<VideoReader> open_video(const std::filesystem::path& path);  // throws df::Error naming the file
 
 // By the name's ending: .mp4 (H.264 where the OpenCV build has an encoder, else MPEG-4), .gif, .npz (`video` uint8 [T, H, W, 3]), or a
-// folder name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name; close() renames.
+// folder name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name; close() renames. "-" is
+// standard output: bytes [H, W, 3] of one frame after the other, each sent as it is written; a reader that went away is a df::Error where
+// the program ignores SIGPIPE.
 class VideoWriter {
  public:
   virtual ~VideoWriter() = default;             // without close(): nothing is left
   virtual void write(const Tensor& frame) = 0;  // uint8 [3, H, W], all of one size
   virtual void close() = 0;
-  virtual std::string codec() const = 0;  // "H.264", "MPEG-4", "GIF", "PNG", "npz"
+  virtual std::string codec() const = 0;  // "H.264", "MPEG-4", "GIF", "PNG", "npz", "RGB24"
 };
 // Throws df::Error listing the known endings.
 std::unique_ptr<VideoWriter> create_video(const std::filesystem::path& path, double fps);

@@ -25,8 +25,9 @@ struct TokenVideoOptions {
   int64_t frames = 0;  // stop after these; 0: all
 };
 
-// By the name's ending, as create_video: mp4, gif and PNG show the sequences in a grid, or, where the truth is given, one below the other
-// with the truth on the left. npz holds `video` uint8 [B, frames, H, W, 3] and `truth`, not enlarged. Memory does not grow, npz excepted.
+// By the name's ending, as create_video: mp4, gif, PNG and raw frames ("-") show the sequences in a grid, or, where the truth is given, one
+// below the other with the truth on the left. npz holds `video` uint8 [B, frames, H, W, 3] and `truth`, not enlarged. Memory does not grow,
+// npz excepted.
 class TokenVideo {
  public:
   TokenVideo(const std::filesystem::path& path, const DataSpec& spec, const TokenVideoOptions& options);
