@@ -175,7 +175,7 @@ Parts make_parts(const ExperimentConfig& config) {
   });
   parts.diffusion = make_diffusion(config.diffusion);
   // Made once before the training, so that a planner that does not fit the model is told now and not after it.
-  if (config.planning) make_planner({config, parts.train->spec(), parts.diffusion, parts.model, config.name});
+  if (config.planning) make_planner({config, parts.train->spec(), parts.diffusion, parts.model, config.name, {}});
   parts.sampling = config.sampling;
   parts.name = config.name;
   parts.seed = config.seed;

@@ -30,7 +30,11 @@ class Sines : public df::Dataset {
   explicit Sines(SineConfig config) : config_(config) {}
   df::DataSpec spec() const override { return {{{2}, 0, {}, 1}, config_.tokens, 0.0, 1.0}; }
   int64_t size() const override { return 4; }
-  df::Batch get(int64_t, int64_t) const override { return {at::zeros({config_.tokens, 2})}; }
+  df::Batch get(int64_t, int64_t) const override {
+    df::Batch batch;
+    batch.x = at::zeros({config_.tokens, 2});
+    return batch;
+  }
   std::string describe() const override { return "sines"; }
 
  private:
@@ -94,8 +98,8 @@ TEST(Types, OwnOnesAreMade) {
 }
 
 TEST(Types, ErrorsListOwnOnesBesideOurs) {
-  EXPECT_EQ(error_of([] { parse_experiment("model: {type: breif}", "a.yaml", {}, types()); }),
-            "a.yaml:1: model.type: unknown type 'breif'; expected one of: unet_gru, mlp_gru, temporal_unet, brief; did you mean 'brief'?");
+  EXPECT_EQ(error_of([] { parse_experiment("model: {type: brie}", "a.yaml", {}, types()); }),
+            "a.yaml:1: model.type: unknown type 'brie'; expected one of: unet_gru, mlp_gru, temporal_unet, brief; did you mean 'brief'?");
   EXPECT_EQ(error_of([] { parse_experiment(yaml, "a.yaml"); }),
             "a.yaml:1: data.type: unknown type 'sine'; expected one of: maze_video, video_folder, teco_npz, maze2d, maze2d_paths");
   EXPECT_EQ(error_of([] { parse_experiment("data: {type: sine, tokenz: 2}", "a.yaml", {}, types()); }),

@@ -20,7 +20,9 @@ class Waves final : public Dataset {
   int64_t size() const override { return 20; }
   Batch get(int64_t index, int64_t tokens) const override {
     const int64_t T = tokens > 0 ? tokens : 6;
-    return {at::arange(T * width_, at::kFloat).mul(0.3).add(static_cast<double>(index)).sin().view({T, width_})};
+    Batch batch;
+    batch.x = at::arange(T * width_, at::kFloat).mul(0.3).add(static_cast<double>(index)).sin().view({T, width_});
+    return batch;
   }
   std::string describe() const override { return "waves of the tests"; }
 

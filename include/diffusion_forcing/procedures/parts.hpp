@@ -33,10 +33,10 @@ struct Parts {
 
 // What a training needs besides what it learns: where it writes, where it runs, how it goes on.
 struct TrainOptions {
-  std::filesystem::path out;   // run folder; empty: runs/<name>
-  bool resume = false;         // go on from the newest checkpoint of `out`
-  bool force = false;          // resume although what the run learns from has changed; run.json records each change
-  std::filesystem::path init;  // weights alone to start from; empty: none
+  std::filesystem::path out = {};   // run folder; empty: runs/<name>
+  bool resume = false;              // go on from the newest checkpoint of `out`
+  bool force = false;               // resume although what the run learns from has changed; run.json records each change
+  std::filesystem::path init = {};  // weights alone to start from; empty: none
   std::string device = "auto";
   std::function<bool()> stop = {};  // asked after each step; true: save a checkpoint and return
   // Processes that train together: all make the same calls, each reads its share of every batch, and rank 0 alone writes the run folder.
