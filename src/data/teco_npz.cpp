@@ -3,11 +3,13 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "core/require.hpp"
 #include "data/clip_checks.hpp"
+#include "data/find_files.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/core/npy.hpp"
@@ -19,16 +21,17 @@ namespace df {
 
 namespace {
 
-std::vector<fs::path> find_files(const fs::path& folder) {
+std::vector<fs::path> archives_in(const fs::path& folder) {
   if (!fs::is_directory(folder))
     throw Error(fmt::format("data.path: {}: no such folder; expected one with train/ and test/", folder.string()));
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().extension() == ".npz" && entry.path().filename().string()[0] != '.')
-      files.push_back(entry.path());
-  if (files.empty()) throw Error(fmt::format("data.path: {}: expected .npz files, got none", folder.string()));
-  std::sort(files.begin(), files.end());
-  return files;
+  std::vector<fs::path> archives;
+  const auto unreadable = [](const fs::path& path) { spdlog::warn("{}: passed over: it may not be read", path.string()); };
+  for (const data::FoundFolder& found : data::find_files(folder, unreadable))
+    for (const fs::path& file : found.files)
+      if (file.extension() == ".npz") archives.push_back(file);
+  if (archives.empty()) throw Error(fmt::format("data.path: {}: expected .npz files, got none", folder.string()));
+  std::sort(archives.begin(), archives.end());
+  return archives;
 }
 
 Tensor read_video(const fs::path& path) {
@@ -64,7 +67,7 @@ class TecoNpz final : public Dataset {
     require.at_least("action_count", config.action_count, 1);
     require.at_least("clips_per_file", config.clips_per_file, 1);
     if (config.path.empty()) throw Error("data.path: expected a folder with train/ and test/, got nothing");
-    files_ = find_files(fs::path(config.path) / (split == Split::train ? "train" : "test"));
+    files_ = archives_in(fs::path(config.path) / (split == Split::train ? "train" : "test"));
     const Tensor first = read_video(files_[0]);
     height_ = first.size(1);
     width_ = first.size(2);
@@ -120,7 +123,7 @@ std::vector<FileReport> check(const TecoNpzConfig& config) {
   std::vector<FileReport> reports;
   int64_t height = 0, width = 0;  // of the first file that can be read
   for (const char* folder : {"train", "test"})
-    for (const fs::path& path : find_files(fs::path(config.path) / folder)) {
+    for (const fs::path& path : archives_in(fs::path(config.path) / folder)) {
       FileReport& report = reports.emplace_back();
       report.path = path;
       try {
