@@ -1,8 +1,8 @@
-# The four OpenCV modules that video and image files need, as target OpenCVMedia::OpenCVMedia. Debian's OpenCVConfig.cmake comes only with
-# libopencv-dev, which drags in every module (400 MB); the four -dev packages alone are enough.
-find_path(OpenCVMedia_INCLUDE_DIR opencv2/videoio.hpp PATH_SUFFIXES opencv4)
+# The three OpenCV modules that image files need, as target OpenCVMedia::OpenCVMedia. Debian's OpenCVConfig.cmake comes only with
+# libopencv-dev, which drags in every module (400 MB); the three -dev packages alone are enough.
+find_path(OpenCVMedia_INCLUDE_DIR opencv2/imgcodecs.hpp PATH_SUFFIXES opencv4)
 set(_required OpenCVMedia_INCLUDE_DIR)
-foreach(_module core imgproc imgcodecs videoio)
+foreach(_module core imgproc imgcodecs)
   find_library(OpenCVMedia_${_module}_LIBRARY opencv_${_module})
   list(APPEND _required OpenCVMedia_${_module}_LIBRARY)
   list(APPEND _libraries ${OpenCVMedia_${_module}_LIBRARY})

@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 get_filename_component(_libtorch_lib ${LibTorch_CPU_LIBRARY} DIRECTORY)
 
 set(_libraries diffusion_forcing)
-foreach(_room media mujoco hdf5 cuda)
+foreach(_room media video mujoco hdf5 cuda)
   if(TARGET diffusion_forcing_${_room})
     list(APPEND _libraries diffusion_forcing_${_room})
   endif()

@@ -25,7 +25,7 @@ done
 
 scripts/setup.sh
 configure
-build df-train df-eval diffusion_forcing_media
+build df-train df-eval diffusion_forcing_media diffusion_forcing_video
 
 runs=()
 for noise in independent shared clean_history; do

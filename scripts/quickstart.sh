@@ -22,7 +22,7 @@ done
 
 scripts/setup.sh
 configure
-build df-train df-sample df-schedule diffusion_forcing_media
+build df-train df-sample df-schedule diffusion_forcing_media diffusion_forcing_video
 
 say "A first look: 200 frames of the 64 x 64 model that comes with the repository"
 [ -f "$preview" ] || build/bin/df-sample --checkpoint assets/video_small/model.safetensors --frames 200 --schedule pyramid --out "$preview"

@@ -21,7 +21,8 @@ esac
 # Tools may come from anywhere (command:package); libraries are Debian's.
 tools=(g++:g++ cmake:cmake ninja:ninja-build python3:python3 pkg-config:pkg-config git:git)
 libraries=(ca-certificates libcli11-dev libyaml-cpp-dev libspdlog-dev libfmt-dev nlohmann-json3-dev libzip-dev zlib1g-dev
-  libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev libmujoco-dev libhdf5-dev
+  libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev
+  libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libmujoco-dev libhdf5-dev
   libgtest-dev libbenchmark-dev)
 
 missing_packages() {

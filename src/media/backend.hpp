@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What libdiffusion_forcing_media (OpenCV) does for the core, in plain bytes: neither side sees the other's tensor or matrix type.
+// What libdiffusion_forcing_media (OpenCV) does for pictures, in plain bytes: neither side sees the other's tensor or matrix type.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,25 +15,6 @@ struct Image {
   std::vector<uint8_t> rgb;  // [height, width, 3]
 };
 
-class FrameSource {
- public:
-  virtual ~FrameSource() = default;
-  virtual int64_t frames() const = 0;
-  virtual double fps() const = 0;
-  virtual int64_t height() const = 0;
-  virtual int64_t width() const = 0;
-  virtual bool read(uint8_t* rgb) = 0;  // [height, width, 3]; false at the end
-  virtual void seek(int64_t frame) = 0;
-};
-
-class FrameSink {
- public:
-  virtual ~FrameSink() = default;
-  virtual void write(const uint8_t* rgb) = 0;  // [height, width, 3]
-  virtual void close() = 0;                    // throws where the file does not hold every frame
-  virtual std::string codec() const = 0;
-};
-
 using Point = std::array<double, 2>;  // x to the right, y downwards, in pixels
 using Colour = std::array<uint8_t, 3>;
 
@@ -43,9 +22,6 @@ using Colour = std::array<uint8_t, 3>;
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::unique_ptr<FrameSource> open_video(const std::filesystem::path& path) = 0;
-  virtual std::unique_ptr<FrameSink> create_mp4(const std::filesystem::path& path, const std::string& name, double fps, int64_t height,
-                                                int64_t width) = 0;
   virtual std::string encode_png(const uint8_t* rgb, int64_t height, int64_t width) = 0;
   virtual Image decode_image(std::string_view bytes, const std::string& name) = 0;
   // Cuts the middle of the picture to the shape of the target and scales it: the shorter side fits. Area interpolation where it shrinks.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/cpu_share.hpp"
 #include "core/load_library.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
@@ -14,6 +15,7 @@
 #include "media/backend.hpp"
 #include "media/frames.hpp"
 #include "media/gif.hpp"
+#include "media/video_cache.hpp"
 
 namespace df {
 
@@ -21,9 +23,17 @@ namespace media {
 
 Backend& backend() {
   static const auto get =
-      reinterpret_cast<GetBackend>(library_function("libdiffusion_forcing_media.so", kBackendSymbol, "video and image files need"));
+      reinterpret_cast<GetBackend>(library_function("libdiffusion_forcing_media.so", kBackendSymbol, "image files need"));
   return *get();
 }
+
+VideoBackend& video_backend() {
+  static const auto get =
+      reinterpret_cast<GetVideoBackend>(library_function("libdiffusion_forcing_video.so", kVideoBackendSymbol, "video files need"));
+  return *get();
+}
+
+int64_t decoder_threads() { return std::clamp<int64_t>(cpu_share() / 2, 1, 4); }
 
 void check_frame(const Tensor& frame, const std::string& name) {
   check_shape(frame, name, {3, -1, -1});
@@ -40,26 +50,43 @@ namespace {
 
 class Reader final : public VideoReader {
  public:
-  explicit Reader(std::unique_ptr<media::FrameSource> source) : source_(std::move(source)) {}
-  int64_t frames() const override { return source_->frames(); }
-  double fps() const override { return source_->fps(); }
-  int64_t height() const override { return source_->height(); }
-  int64_t width() const override { return source_->width(); }
+  explicit Reader(const fs::path& path)
+      : path_(path), index_(media::index_of(path)), source_(media::video_backend().open(path, index_, media::decoder_threads())) {}
+  int64_t frames() const override { return index_->frames(); }
+  double fps() const override { return index_->fps; }
+  int64_t height() const override { return index_->height; }
+  int64_t width() const override { return index_->width; }
+  double seconds(int64_t frame) const override {
+    check_frame_number("seconds of", frame, frames() - 1);
+    return index_->seconds(frame);
+  }
   bool read(Tensor& frame) override {
+    if (next_ >= frames()) return false;
     const Tensor rows = at::empty({height(), width(), 3}, at::kByte);
-    if (!source_->read(rows.data_ptr<uint8_t>())) return false;
+    source_->read(next_++, rows.data_ptr<uint8_t>());
     frame = rows.permute({2, 0, 1}).contiguous();
     return true;
   }
-  void seek(int64_t frame) override { source_->seek(frame); }
+  void seek(int64_t frame) override {
+    check_frame_number("seek to", frame, frames());
+    next_ = frame;
+  }
 
  private:
+  void check_frame_number(const char* what, int64_t frame, int64_t most) const {
+    if (frame < 0) throw Error(fmt::format("{}: {} frame {}: expected a frame from 0", path_.string(), what, frame));
+    if (frame > most) throw Error(fmt::format("{}: {} frame {}: the file has only {}", path_.string(), what, frame, frames()));
+  }
+
+  fs::path path_;
+  std::shared_ptr<const media::VideoIndex> index_;
   std::unique_ptr<media::FrameSource> source_;
+  int64_t next_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<VideoReader> open_video(const fs::path& path) { return std::make_unique<Reader>(media::backend().open_video(path)); }
+std::unique_ptr<VideoReader> open_video(const fs::path& path) { return std::make_unique<Reader>(path); }
 
 std::string encode_png(const Tensor& rgb) {
   media::check_frame(rgb, "encode_png");

@@ -1,95 +1,18 @@
 // SPDX-License-Identifier: MIT
 // OpenCV behind the plain interface of backend.hpp. Its matrices are BGR; the border is here.
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <mutex>
 #include <opencv2/core.hpp>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
-#include <opencv2/videoio.hpp>
 
 #include "diffusion_forcing/core/error.hpp"
 #include "media/backend.hpp"
-#include "media/opencv_source.hpp"
 
 namespace df::media {
 
 namespace {
-
-namespace fs = std::filesystem;
-
-// OpenCV and FFmpeg write to stderr, past every log level, when an encoder is missing. Their output is dropped while this lives.
-class QuietStderr {
- public:
-  QuietStderr() : lock_(mutex()), saved_(::dup(STDERR_FILENO)) {
-    const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (nowhere < 0) return;
-    ::dup2(nowhere, STDERR_FILENO);
-    ::close(nowhere);
-  }
-  ~QuietStderr() {
-    if (saved_ < 0) return;
-    ::dup2(saved_, STDERR_FILENO);
-    ::close(saved_);
-  }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex one;
-    return one;
-  }
-  std::lock_guard<std::mutex> lock_;
-  int saved_;
-};
-
-class Mp4Sink final : public FrameSink {
- public:
-  Mp4Sink(fs::path path, std::string name, double fps, int64_t height, int64_t width)
-      : path_(std::move(path)), name_(std::move(name)), height_(height), width_(width) {
-    // 4:2:0 needs even sizes.
-    const cv::Size size(static_cast<int>(width + width % 2), static_cast<int>(height + height % 2));
-    const std::pair<int, const char*> codecs[] = {{cv::VideoWriter::fourcc('a', 'v', 'c', '1'), "H.264"},
-                                                  {cv::VideoWriter::fourcc('m', 'p', '4', 'v'), "MPEG-4"}};
-    const QuietStderr quiet;
-    for (const auto& [fourcc, codec] : codecs) {
-      codec_ = codec;
-      if (writer_.open(path_.string(), cv::CAP_FFMPEG, fourcc, fps, size)) return;
-    }
-    throw Error(fmt::format("{}: cannot be written: this OpenCV build opens no H.264 or MPEG-4 encoder for {} x {} at {} frames/s", name_,
-                            width, height, fps));
-  }
-
-  void write(const uint8_t* rgb) override {
-    const cv::Mat frame(static_cast<int>(height_), static_cast<int>(width_), CV_8UC3, const_cast<uint8_t*>(rgb));
-    cv::cvtColor(frame, bgr_, cv::COLOR_RGB2BGR);
-    cv::copyMakeBorder(bgr_, even_, 0, static_cast<int>(height_ % 2), 0, static_cast<int>(width_ % 2), cv::BORDER_REPLICATE);
-    writer_.write(even_);
-    ++written_;
-  }
-
-  // The writer reports no error, not even for a full disk: the file itself is asked.
-  void close() override {
-    writer_.release();
-    cv::VideoCapture check(path_.string(), cv::CAP_FFMPEG);
-    const auto frames = check.isOpened() ? std::llround(check.get(cv::CAP_PROP_FRAME_COUNT)) : 0;
-    if (frames != written_)
-      throw Error(fmt::format("{}: cannot be written: expected {} frames in the file, got {}", name_, written_, frames));
-  }
-  std::string codec() const override { return codec_; }
-
- private:
-  fs::path path_;
-  std::string name_, codec_;
-  int64_t height_, width_, written_ = 0;
-  cv::VideoWriter writer_;
-  cv::Mat bgr_, even_;
-};
 
 constexpr double font_height = 29.0;  // of the simplex font at scale 1, ascenders included
 constexpr int shift = 4;              // sixteenths of a pixel
@@ -101,14 +24,7 @@ std::vector<cv::Point> fixed_point(const std::vector<Point>& points) {
 
 class OpenCv final : public Backend {
  public:
-  OpenCv() {
-    ::setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);  // errors come back as df::Error instead
-    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
-  }
-  std::unique_ptr<FrameSource> open_video(const fs::path& path) override { return open_source(path); }
-  std::unique_ptr<FrameSink> create_mp4(const fs::path& path, const std::string& name, double fps, int64_t height, int64_t width) override {
-    return std::make_unique<Mp4Sink>(path, name, fps, height, width);
-  }
+  OpenCv() { cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT); }  // errors come back as df::Error instead
   std::string encode_png(const uint8_t* rgb, int64_t height, int64_t width) override {
     const cv::Mat picture(static_cast<int>(height), static_cast<int>(width), CV_8UC3, const_cast<uint8_t*>(rgb));
     cv::Mat bgr;

@@ -6,9 +6,10 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "media/backend.hpp"
 #include "media/frames.hpp"
 #include "media/gif.hpp"
+#include "media/video_backend.hpp"
 
 namespace df {
 
@@ -62,43 +64,74 @@ class Writer : public VideoWriter {
   bool closed_ = false;
 };
 
-// A file or folder beside `path` that takes its name in commit(), or disappears.
+std::string reason(const std::error_code& code) { return code.message(); }
+
+// Where a link leads, whether something is there or not.
+fs::path followed(fs::path path) {
+  std::error_code failed;
+  for (int links = 0; links < 40 && fs::is_symlink(path, failed); ++links) {
+    const fs::path next = fs::read_symlink(path, failed);
+    if (failed) break;
+    path = next.is_absolute() ? next : path.parent_path() / next;
+  }
+  return path;
+}
+
+// A file or folder under another name, which takes the place of `path` in commit(), or disappears. It is made at once, so that a place that
+// cannot be written to is known before the work. Its name is short: file systems allow 255 bytes.
 class Partial {
  public:
-  explicit Partial(const fs::path& path) : path_(path) {
+  enum class Kind { file, folder };
+  Partial(const fs::path& path, Kind kind) : path_(path), target_(followed(path)) {
     static std::atomic<uint64_t> count{0};
     std::error_code failed;
-    if (path.has_parent_path()) fs::create_directories(path.parent_path(), failed);
-    if (failed) throw Error(path.parent_path().string() + ": cannot be created: " + failed.message());
-    partial_ = path;  // the ending stays: FFmpeg chooses the format by it
-    partial_.replace_filename(fmt::format(".partial-{}-video-{}-{}", ::getpid(), count++, path.filename().string()));
+    inside_ = kind == Kind::folder && fs::is_directory(target_, failed);  // it may be a mount, which cannot be replaced
+    const fs::path place = inside_ ? target_ : target_.parent_path();
+    if (!place.empty()) fs::create_directories(place, failed);
+    if (failed) throw Error(place.string() + ": cannot be created: " + reason(failed));
+    partial_ = place / fmt::format(".partial-{}-video-{}", ::getpid(), count++);
+    if (kind == Kind::folder)
+      fs::create_directory(partial_, failed);
+    else if (!std::ofstream(partial_))
+      failed = {errno, std::generic_category()};
+    if (failed) throw Error(path.string() + ": cannot be written: " + reason(failed));
   }
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
   ~Partial() {
     std::error_code ignored;
-    fs::remove_all(partial_, ignored);
+    if (!kept_) fs::remove_all(partial_, ignored);
   }
   const fs::path& path() const { return partial_; }
+  // What was made stays under its other name where it cannot have its own.
   void commit() {
     std::error_code failed;
-    fs::rename(partial_, path_, failed);
-    if (failed) throw Error(path_.string() + ": cannot be written: " + failed.message());
+    if (inside_)
+      for (const auto& entry : fs::directory_iterator(partial_)) {
+        fs::rename(entry.path(), target_ / entry.path().filename(), failed);
+        if (failed) break;
+      }
+    else
+      fs::rename(partial_, target_, failed);
+    if (!failed) return;
+    kept_ = true;
+    throw Error(fmt::format("{}: cannot be written: {}; what was made is in {}", path_.string(), reason(failed), partial_.string()));
   }
 
  private:
-  fs::path path_, partial_;
+  fs::path path_, target_, partial_;
+  bool inside_ = false, kept_ = false;
 };
 
 class Mp4 final : public Writer {
  public:
-  Mp4(const fs::path& path, double fps) : Writer(path), fps_(fps), partial_(path) {}
+  Mp4(const fs::path& path, double fps) : Writer(path), fps_(fps), partial_(path, Partial::Kind::file) {}
   ~Mp4() override { sink_.reset(); }  // before its file is removed
   std::string codec() const override { return sink_ ? sink_->codec() : "mp4"; }
 
  private:
   void add(Tensor rows) override {
-    if (!sink_) sink_ = media::backend().create_mp4(partial_.path(), path_.string(), fps_, height_, width_);
+    if (!sink_) sink_ = media::video_backend().create_mp4(partial_.path(), path_.string(), fps_, height_, width_);
     sink_->write(rows.data_ptr<uint8_t>());
   }
   void finish() override {
@@ -112,13 +145,7 @@ class Mp4 final : public Writer {
 
 class PngFolder final : public Writer {
  public:
-  explicit PngFolder(const fs::path& path) : Writer(path), partial_(path) {
-    std::error_code failed;
-    if (fs::exists(path) && !(fs::is_directory(path, failed) && fs::is_empty(path, failed)))
-      throw Error(path.string() + ": expected a new or empty folder for PNG frames, got one with files in it");
-    fs::create_directory(partial_.path(), failed);
-    if (failed) throw Error(path.string() + ": cannot be written: " + failed.message());
-  }
+  explicit PngFolder(const fs::path& path) : Writer(path), partial_(checked(path), Partial::Kind::folder) {}
   std::string codec() const override { return "PNG"; }
 
  private:
@@ -127,17 +154,31 @@ class PngFolder final : public Writer {
                      media::backend().encode_png(rows.data_ptr<uint8_t>(), height_, width_));
   }
   void finish() override { partial_.commit(); }
+  static const fs::path& checked(const fs::path& path) {
+    std::error_code failed;
+    if (fs::exists(path) && !(fs::is_directory(path, failed) && fs::is_empty(path, failed)))
+      throw Error(path.string() + ": expected a new or empty folder for PNG frames, got one with files in it");
+    return path;
+  }
   Partial partial_;
 };
 
 // Formats that need all frames before the first byte: the palette of a GIF, the array's length in an npz.
 class InMemory : public Writer {
  public:
-  using Writer::Writer;
+  explicit InMemory(const fs::path& path) : Writer(path), partial_(path, Partial::Kind::file) {}
 
  protected:
   void add(Tensor rows) override { frames_.push_back(std::move(rows)); }
+  void finish() override {
+    write_whole(partial_.path());
+    partial_.commit();
+  }
+  virtual void write_whole(const fs::path& path) = 0;
   std::vector<Tensor> frames_;
+
+ private:
+  Partial partial_;
 };
 
 class Gif final : public InMemory {
@@ -146,10 +187,10 @@ class Gif final : public InMemory {
   std::string codec() const override { return "GIF"; }
 
  private:
-  void finish() override {
+  void write_whole(const fs::path& path) override {
     std::vector<const uint8_t*> pixels;
     for (const Tensor& rows : frames_) pixels.push_back(rows.data_ptr<uint8_t>());
-    write_atomically(path_, media::encode_gif(pixels, height_, width_, fps_));
+    write_atomically(path, media::encode_gif(pixels, height_, width_, fps_));
   }
   double fps_;
 };
@@ -160,7 +201,7 @@ class Npz final : public InMemory {
   std::string codec() const override { return "npz"; }
 
  private:
-  void finish() override { write_npz(path_, {{"video", at::stack(frames_)}}); }
+  void write_whole(const fs::path& path) override { write_npz(path, {{"video", at::stack(frames_)}}); }
 };
 
 // Frames on standard output, for a player or an encoder at the other end of a pipe.

@@ -11,6 +11,7 @@
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/media/media.hpp"
 #include "support/support.hpp"
+#include "support/video_maker.hpp"
 
 namespace df {
 namespace {
@@ -180,6 +181,139 @@ TEST_F(VideoFolder, ThreadsSeeTheSameClips) {
     });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, std::vector<int64_t>(4));
+}
+
+// Frames that are dropped or shown for longer: at a rate, a clip takes what is shown at each time.
+TEST_F(VideoFolder, RateTakesTheFramesShownAtItsTimes) {
+  test::VideoRecipe recipe;
+  std::vector<int64_t> expected;  // at 25 frames a second
+  for (int64_t n = 0, time = 0; n < 60; ++n) {
+    recipe.times.push_back(time);
+    const int64_t frames = n == 10 ? 5 : n % 4 == 0 ? 2 : 1;
+    expected.insert(expected.end(), static_cast<size_t>(frames), n);
+    time += 40 * frames;
+  }
+  expected.push_back(59);  // the last one is shown as long as the first
+  for (const char* name : {"a.mp4", "a.mkv"}) {
+    test::make_video(path(name), recipe, [](int64_t n) { return test::numbered_picture(n); });
+    VideoFolderConfig rated = config(name);
+    rated.height = 48;
+    rated.width = 64;
+    const auto clip = [&](double fps, int64_t frames, int64_t index) {
+      rated.fps = fps;
+      rated.frames = frames;
+      rated.clip_stride = 1;
+      const Batch batch = make(rated, Split::train)->get(index);
+      std::vector<int64_t> numbers;
+      for (const Tensor& token : batch.x.unbind())
+        for (int64_t f = 0; f < 2; ++f) {
+          const Tensor rows = token.narrow(0, 3 * f, 3).mul(255).round().to(at::kByte).permute({1, 2, 0}).contiguous();
+          numbers.push_back(test::number_shown(rows.data_ptr<uint8_t>(), 48, 64));
+        }
+      return numbers;
+    };
+    const auto from = [](const std::vector<int64_t>& all, size_t first, size_t step) {
+      std::vector<int64_t> some;
+      for (size_t i = 0; i < 20; ++i) some.push_back(all[first + step * i]);
+      return some;
+    };
+    EXPECT_EQ(clip(25, 20, 7), from(expected, 7, 1)) << name;
+    EXPECT_EQ(clip(12.5, 20, 2), from(expected, 4, 2)) << name;
+    rated.frame_step = 2;
+    EXPECT_EQ(clip(25, 20, 3), from(expected, 6, 2)) << name;
+    rated.frame_step = 1;
+    const auto stored = clip(0, 20, 30);
+    for (int64_t n = 0; n < 20; ++n) EXPECT_EQ(stored[static_cast<size_t>(n)], 30 + n) << name;
+    rated.fps = 25;
+    EXPECT_EQ(make(rated, Split::train)->size(), static_cast<int64_t>(expected.size()) - 20 + 1) << name;
+  }
+}
+
+// However a clip is reached, it is the same.
+TEST_F(VideoFolder, ClipsDoNotDependOnWhatWasReadBefore) {
+  test::VideoRecipe recipe{.times = test::even_times(220, 40), .gop = 40, .b_frames = 2};
+  recipe.times.erase(recipe.times.begin() + 100, recipe.times.begin() + 110);
+  test::make_video(path("a.mp4"), recipe, [](int64_t n) { return test::numbered_picture(n); });
+  VideoFolderConfig stepped = config("a.mp4");
+  stepped.frame_step = 20;
+  stepped.clip_stride = 1;
+  const auto one = make(stepped, Split::train);
+  const auto first = [&](const Batch& batch) { return batch.x[0].narrow(0, 0, 3).mean(); };
+  for (const int64_t index : {3, 1, 2, 0, 3}) {
+    const Tensor fresh = make(stepped, Split::train)->get(index).x;
+    EXPECT_TRUE(identical(one->get(index).x, fresh)) << index;
+  }
+  EXPECT_FALSE(identical(first(one->get(0)), first(one->get(1))));
+}
+
+TEST_F(VideoFolder, LinkedFoldersAreFollowedHiddenOnesAreNot) {
+  write_numbered(path("store/run/a.gif"), 8, 1);
+  write_numbered(path("store/walk/b.gif"), 8, 2);
+  write_numbered(path("clips/own.gif"), 8, 3);
+  write_numbered(path("clips/.ipynb_checkpoints/own-checkpoint.gif"), 8, 4);
+  write_numbered(path("clips/.trash/old.gif"), 8, 5);
+  std::filesystem::create_directory_symlink(path("store/run"), path("clips/run"));
+  std::filesystem::create_directory_symlink(path("store/walk"), path("clips/walk"));
+  std::filesystem::create_directory_symlink(path("clips"), path("clips/run_again"));  // in a circle
+  std::filesystem::create_symlink(path("store/walk/b.gif"), path("clips/linked.gif"));
+  std::filesystem::create_symlink(path("store/absent.gif"), path("clips/broken.gif"));
+  const auto set = make(config("clips"), Split::train);
+  std::multiset<int64_t> found;
+  for (int64_t i = 0; i < set->size(); ++i) found.insert(video_of(set->get(i)));
+  EXPECT_EQ(found, (std::multiset<int64_t>{1, 2, 2, 3}));
+}
+
+TEST_F(VideoFolder, AnyEndingThatFfmpegKnows) {
+  const test::VideoRecipe recipe{.times = test::even_times(12, 40)};
+  const auto picture = [](int64_t n) { return test::numbered_picture(n); };
+  for (const char* name : {"a.m4v", "b.TS", "c.flv", "d.f4v", "e.nut"}) test::make_video(path(name), recipe, picture);
+  std::filesystem::rename(path("e.nut"), path("e.clip"));
+  std::filesystem::copy_file(path("a.m4v"), path("no_ending"));
+  std::ofstream(path("labels.txt")) << "a walk\n";
+  std::ofstream(path("labels.bin")) << "a run\n";
+  EXPECT_EQ(check(config()).size(), 6);
+  EXPECT_EQ(make(config(), Split::train)->size(), 6 * 2);
+}
+
+TEST_F(VideoFolder, FoldersOfPicturesAreClips) {
+  for (int64_t v = 0; v < 2; ++v) {
+    const auto folder = path("episode_" + std::to_string(v));
+    for (int64_t t = 0; t < 12; ++t) {
+      Tensor frame = at::full({3, 16, 24}, 2 * t, at::kByte);
+      frame[2].fill_(100 * v);
+      write_png(folder / ("frame" + std::to_string(t) + ".png"), frame);  // 10 comes after 9
+    }
+  }
+  write_numbered(path("video/a.gif"), 8, 7);
+  write_png(path("video/poster.png"), at::zeros({3, 16, 24}, at::kByte));
+  write_png(path("video/second_poster.png"), at::zeros({3, 16, 24}, at::kByte));
+  const auto set = make(config(), Split::train);
+  ASSERT_EQ(set->size(), 2 + 2 + 1);
+  EXPECT_EQ(numbers(set->get(1), 2), (std::vector<int64_t>{4, 5, 6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(video_of(set->get(2)), 100);
+  EXPECT_EQ(video_of(set->get(4)), 7);
+  EXPECT_EQ(make(config("episode_1"), Split::train)->size(), 2);
+  EXPECT_EQ(check(config()).size(), 3);
+}
+
+TEST_F(VideoFolder, BadFilesAreSkippedCountedOrStop) {
+  for (int64_t v = 0; v < 4; ++v) write_numbered(path("clip" + std::to_string(v) + ".gif"), 8, v);
+  std::ofstream(path("broken.mp4")) << "no video";
+  const auto set = make(config(), Split::train);
+  EXPECT_EQ(set->size(), 4);
+  EXPECT_NE(set->describe().find("1 bad files are skipped"), std::string::npos) << set->describe();
+  VideoFolderConfig strict = config();
+  strict.on_bad_file = OnBadFile::stop;
+  EXPECT_NE(error_of([&] { make(strict, Split::train); }).find("broken.mp4"), std::string::npos);
+  strict = config();
+  strict.max_bad_files = 0.1;
+  const std::string message = error_of([&] { make(strict, Split::train); });
+  for (const char* part : {"at most 0.1", "1 of 5", "broken.mp4"}) EXPECT_NE(message.find(part), std::string::npos) << message;
+  strict.max_bad_files = 2;
+  EXPECT_NE(error_of([&] { make(strict, Split::train); }).find("data.max_bad_files"), std::string::npos);
+  strict = config();
+  strict.fps = -1;
+  EXPECT_NE(error_of([&] { make(strict, Split::train); }).find("data.fps"), std::string::npos);
 }
 
 TEST_F(VideoFolder, ErrorsNamePathExpectedAndGot) {

@@ -181,6 +181,67 @@ TEST_F(Media, OldFileStaysUntilClose) {
   EXPECT_EQ(entries(folder_.path()), 1);
 }
 
+TEST_F(Media, Mp4FramesAreShownAtTheirTimes) {
+  for (const double fps : {10.0, 12.5, 30000.0 / 1001, 3.7}) {
+    write_video(path("a.mp4"), moving_square(50, 32, 32), fps);
+    const auto reader = open_video(path("a.mp4"));
+    ASSERT_EQ(reader->frames(), 50);
+    for (int64_t t = 0; t < 50; ++t) EXPECT_NEAR(reader->seconds(t), static_cast<double>(t) / fps, 1e-9) << fps;
+  }
+  // Browsers start before they have the whole file: its table of contents is in front.
+  const std::string bytes = read_file(path("a.mp4"));
+  EXPECT_LT(bytes.find("moov"), bytes.find("mdat"));
+}
+
+TEST_F(Media, ColoursOfMp4AreKept) {
+  for (const auto& rgb : {std::array<int64_t, 3>{0, 192, 0}, {200, 30, 60}, {20, 40, 220}, {128, 128, 128}}) {
+    Tensor frame = at::zeros({3, 64, 64}, at::kByte);
+    for (int64_t c = 0; c < 3; ++c) frame[c].fill_(rgb[c]);
+    write_video(path("a.mp4"), frame.expand({3, 3, 64, 64}));
+    EXPECT_LT(mean_difference(read_all(*open_video(path("a.mp4")))[1], frame), 3) << frame[0][0][0] << frame[1][0][0];
+  }
+}
+
+TEST_F(Media, LinksAreWrittenThrough) {
+  std::filesystem::create_directory(path("real"));
+  for (const char* ending : {".mp4", ".gif", ".npz", ""}) {
+    const auto link = path("link" + std::string(ending)), target = path("real") / ("target" + std::string(ending));
+    if (*ending == '\0') std::filesystem::create_directory(target);
+    std::filesystem::create_symlink(std::filesystem::path("real") / target.filename(), link);
+    write_video(link, moving_square(3, 32, 32));
+    EXPECT_TRUE(std::filesystem::is_symlink(link)) << ending;
+    EXPECT_TRUE(std::filesystem::exists(target)) << ending;
+  }
+  EXPECT_EQ(entries(path("real") / "target"), 3);
+}
+
+TEST_F(Media, NamesMayBeLongOrHaveColons) {
+  std::filesystem::current_path(folder_.path());
+  for (const char* ending : {".mp4", ".gif", ".npz"})
+    for (const std::string& name : {std::string(250 - 4, 'x'), std::string("12:30")}) {
+      write_video(name + ending, moving_square(3, 32, 32));
+      EXPECT_TRUE(std::filesystem::exists(name + ending));
+    }
+  std::filesystem::current_path("/");
+}
+
+TEST_F(Media, APlaceThatCannotBeWrittenToIsKnownBeforeTheWork) {
+  std::ofstream(path("file")) << "no folder";
+  for (const char* name : {"file/a.mp4", "file/a.gif", "file/a.npz", "file/frames"})
+    EXPECT_NE(error_of([&] { create_video(path(name), 10); }).find("file"), std::string::npos);
+}
+
+// A folder has taken the name since: what was made stays.
+TEST_F(Media, WhatWasMadeIsKeptWhereItsNameIsTaken) {
+  const auto writer = create_video(path("a.mp4"), 10);
+  for (const Tensor& frame : moving_square(3, 32, 32).unbind()) writer->write(frame);
+  std::filesystem::create_directory(path("a.mp4"));
+  const std::string message = error_of([&] { writer->close(); });
+  const auto kept = message.find("what was made is in ");
+  ASSERT_NE(kept, std::string::npos) << message;
+  EXPECT_EQ(open_video(message.substr(kept + 20))->frames(), 3);
+}
+
 TEST_F(Media, WriterErrors) {
   const std::string ending = error_of([&] { create_video(path("a.mpg"), 10); });
   for (const char* part : {"a.mpg", ".mp4", ".gif", ".npz", "folder", "'.mpg'"}) EXPECT_NE(ending.find(part), std::string::npos) << ending;

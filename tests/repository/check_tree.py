@@ -37,6 +37,7 @@ PUBLIC_EXCEPTIONS = {"models/causal_model": {"torch/nn/module.h"}}
 # Libraries that only some sources may know: pattern of the include -> pattern of the sources.
 LIBRARIES = {
     r"opencv2/": r"src/media/opencv_[^/]*$",
+    r"lib(av|sw)[a-z]+/": r"src/media/ffmpeg[^/]*$|tests/support/video_maker[^/]*$",
     r"mujoco/": r"src/[^/]*/mujoco_[^/]*$",
     r"hdf5": r"src/data/hdf5_storage\.cpp$",
     r"yaml-cpp/": r"src/config/|tests/config/",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Video and image files. OpenCV does the work in a library of its own (libdiffusion_forcing_media), loaded when first needed, so that
-// programs that never touch a video need none of it.
+// Video and image files. FFmpeg's libraries read and write videos, OpenCV pictures, each in a library of its own
+// (libdiffusion_forcing_video, libdiffusion_forcing_media) that is loaded when first needed: programs that never touch a video need
+// neither.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +13,26 @@
 
 namespace df {
 
-// Frames one by one, RGB uint8 [3, H, W].
+// Frames one by one in the order in which a player shows them, RGB uint8 [3, H, W]: upright, with square pixels, in the colours that the
+// file says.
 class VideoReader {
  public:
   virtual ~VideoReader() = default;
-  virtual int64_t frames() const = 0;  // as the container says; 0 where unknown
-  virtual double fps() const = 0;
+  virtual int64_t frames() const = 0;
+  virtual double fps() const = 0;  // on average
   virtual int64_t height() const = 0;
   virtual int64_t width() const = 0;
-  virtual bool read(Tensor& frame) = 0;  // false at the end
-  virtual void seek(int64_t frame) = 0;  // exact
+  virtual double seconds(int64_t frame) const = 0;  // at which it is shown, since the first
+  virtual bool read(Tensor& frame) = 0;             // false at the end
+  virtual void seek(int64_t frame) = 0;             // exact
 };
-std::unique_ptr<VideoReader> open_video(const std::filesystem::path& path);  // throws df::Error naming the file
+// Looks through the file's packets, and keeps what it finds among the user's caches. Throws df::Error naming the file.
+std::unique_ptr<VideoReader> open_video(const std::filesystem::path& path);
 
-// By the name's ending: .mp4 (H.264 where the OpenCV build has an encoder, else MPEG-4), .gif, .npz (`video` uint8 [T, H, W, 3]), or a
-// folder name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name; close() renames. "-" is
-// standard output: bytes [H, W, 3] of one frame after the other, each sent as it is written; a reader that went away is a df::Error where
-// the program ignores SIGPIPE.
+// By the name's ending: .mp4 (H.264 where FFmpeg has an encoder, else MPEG-4; odd sizes grow by a row or column), .gif, .npz (`video` uint8
+// [T, H, W, 3]), or a folder name without ending or with '/' at the end (PNG frames 000000.png ...). Written under a temporary name;
+// close() renames. "-" is standard output: bytes [H, W, 3] of one frame after the other, each sent as it is written; a reader that went
+// away is a df::Error where the program ignores SIGPIPE.
 class VideoWriter {
  public:
   virtual ~VideoWriter() = default;             // without close(): nothing is left
