@@ -50,7 +50,7 @@ Tensor CudaConvolutions::convolution(const ImagePair& x, const Tensor& w, const 
   const c10::cuda::CUDAGuard guard(w.device());
   Tensor y = images_like(x.first, w.size(0));
   const cuda::ConvolutionImages images{{elements<bf16>(x.first), elements<bf16>(x.second)}, {}, {elements_of<bf16>(y)}, image_vector(bias)};
-  C10_CUDA_CHECK(cuda::convolution(forward_convolution(x, w), multiprocessors(), images, elements<bf16>(w), stream()));
+  C10_CUDA_CHECK(cuda::convolution(forward_convolution(x, w), multiprocessors(w), images, elements<bf16>(w), stream()));
   return y;
 }
 
@@ -67,7 +67,7 @@ ImagePair CudaConvolutions::convolution_backward(const Tensor& dy, const Tensor&
                                        {elements<bf16>(more.first), elements<bf16>(more.second)},
                                        {elements_of<bf16>(dx.first), second > 0 ? elements_of<bf16>(dx.second) : nullptr},
                                        {}};
-  C10_CUDA_CHECK(cuda::convolution(backward_convolution(dy, w, first, second), multiprocessors(), images, elements<bf16>(w), stream()));
+  C10_CUDA_CHECK(cuda::convolution(backward_convolution(dy, w, first, second), multiprocessors(w), images, elements<bf16>(w), stream()));
   return dx;
 }
 

@@ -57,7 +57,8 @@ TEST_F(CellMoves, AreTheirTwin) {
             return images ? moved.contiguous(at::MemoryFormat::ChannelsLast) : moved;
           };
           ops::move_cells(table.to(cuda_->device()),
-                          {found.shown, on_device(prediction), on_device(z), ddpm ? noise.to(cuda_->device()) : Tensor()}, bounds, there);
+                          {found.shown, on_device(prediction), on_device(z), ddpm ? noise.to(cuda_->device()) : Tensor()}, bounds, there.x,
+                          there.z);
           EXPECT_TRUE(close(there.x.narrow(1, 0, slots).cpu(), here.x.narrow(1, 0, slots), 1e-5));
           EXPECT_TRUE(identical(there.z.narrow(1, 0, slots + 1).cpu(), here.z.narrow(1, 0, slots + 1)));
         }
