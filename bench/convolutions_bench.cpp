@@ -17,6 +17,7 @@
 #include "diffusion_forcing/core/error.hpp"
 #include "guarded_main.hpp"
 #include "ops/convolution_passes.hpp"
+#include "ops/image.hpp"
 #include "ops/kernels.hpp"
 
 namespace df {
@@ -65,11 +66,13 @@ void convolution(const Comparison& compare, const ops::ConvolutionKernels& kerne
 }
 
 // Of two images beside each other in their channels, joined first and as they are.
-void pair(const Comparison& compare, const ops::ConvolutionKernels& kernels, int64_t side, int64_t n) {
+void pair(const Comparison& compare, const ops::Kernels& all, int64_t side, int64_t n) {
+  const ops::ConvolutionKernels& kernels = *all.convolutions;
+  const ops::ImageKernels& images = *all.images;
   const ops::ImagePair x{compare.image(n, 48, 64), compare.image(n, 48, 64)};
   const Tensor w = compare.image(48, 96, side), dy = compare.image(n, 48, 64);
   const double flop = 2.0 * 96 * 48 * static_cast<double>(n * 64 * 64 * side * side);
-  const auto joined = [&] { return kernels.concatenate(x.first, x.second); };
+  const auto joined = [&] { return images.concatenate(x.first, x.second); };
   const std::array<int64_t, 2> padding = {side / 2, side / 2};
   const auto name = fmt::format("{} x (48 + 48) x 64 x 64 to 48 by {}", n, side);
   compare.print(
@@ -79,8 +82,8 @@ void pair(const Comparison& compare, const ops::ConvolutionKernels& kernels, int
       [&] {
         const auto dx = std::get<0>(at::convolution_backward(dy, joined(), w, at::OptionalIntArrayRef(), {1, 1}, padding, {1, 1}, false,
                                                              {0, 0}, 1, {true, false, false}));
-        kernels.gather(dx.narrow(1, 0, 48), 96, {});
-        kernels.gather(dx.narrow(1, 48, 48), 96, x.second);
+        images.gather(dx.narrow(1, 0, 48), 96, {});
+        images.gather(dx.narrow(1, 48, 48), 96, x.second);
       },
       [&] {
         kernels.convolution_backward(dy, w, 48, 48, {{}, x.second});
@@ -103,7 +106,7 @@ int run(int argc, char** argv) {
   for (const Sizes& sizes : dmlab) convolution(compare, *kernels, sizes, 32);
   for (const Sizes& sizes : video) convolution(compare, *kernels, sizes, 32);
   convolution(compare, *kernels, {16, 16, 64}, 288);
-  for (const int64_t side : {3, 1}) pair(compare, *kernels, side, 32);
+  for (const int64_t side : {3, 1}) pair(compare, ops::kernels(on.device()), side, 32);
   for (const int64_t batch : {8, 16, 50, 100})
     for (const size_t i : {0, 1}) convolution(compare, *kernels, dmlab[i], batch);
   return 0;
