@@ -18,16 +18,28 @@ build_jobs() {
   echo $((by_memory < 1 ? 1 : by_memory < cores ? by_memory : cores))
 }
 
-# configure [cmake arguments]: build/, optimised, with ccache where it is installed.
+# Every C++ and CUDA file of the repository, as this clang-format writes it.
+check_format() {
+  local format=clang-format-14 unformatted
+  unformatted=$(git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' | while read -r file; do
+    [ ! -f "$file" ] || "$format" --dry-run -Werror "$file" >/dev/null 2>&1 || echo "  $file"
+  done)
+  [ -z "$unformatted" ] || die "these files are not formatted; run $format -i on them:
+$unformatted"
+}
+
+# configure [cmake arguments]: build/, optimised, with ccache where it is installed. Warnings are errors for GCC 12, Debian's, which the code
+# is free of warnings for; other compilers have other opinions.
 configure() {
-  local launcher=()
+  local launcher=() strict=OFF
+  [ "$(g++ -dumpversion)" != 12 ] || strict=ON
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
     # Without these ccache gives up on files that use a precompiled header.
     export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_mtime,include_file_ctime}"
   fi
   say "Configuring build/"
-  cmake --preset release "${launcher[@]}" "$@"
+  cmake --preset release -DCMAKE_COMPILE_WARNING_AS_ERROR=$strict ${launcher[@]+"${launcher[@]}"} "$@"
 }
 
 # train CONFIG RUN [df-train arguments]: from where the run folder stood, if it is there.

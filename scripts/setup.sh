@@ -2,24 +2,30 @@
 # SPDX-License-Identifier: MIT
 # Installs what the build needs; does nothing where all of it is there. Run from any folder.
 #
-#   scripts/setup.sh          Debian packages, and LibTorch for the CPU in .deps/libtorch (543 MB to download, 0.6 GB on disk)
-#   scripts/setup.sh --cuda   the same with LibTorch for CUDA 13 as well (2.5 GB to download, 4 GB on disk; nvcc is not included)
+#   scripts/setup.sh           Debian packages, and LibTorch for the CPU in .deps/libtorch (543 MB to download, 0.6 GB on disk)
+#   scripts/setup.sh --cuda    the same with LibTorch for CUDA 13 as well (2.5 GB to download, 4 GB on disk; nvcc is not included)
+#   scripts/setup.sh --tests   the same as without an argument, and the formatter that scripts/test.sh checks the sources with
+#   scripts/setup.sh --checks  the same as --tests, and clang and clang-tidy, which scripts/check.sh uses
 #
 # Packages are installed as root or through sudo. LibTorch comes from the PyTorch wheel on PyPI, pinned by version and hash in
 # scripts/libtorch-*.txt. If LIBTORCH_ROOT names a folder with an unpacked torch 2.11 wheel, that one is used instead.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 kind=cpu
+extra_tools=()
 case "${1:-}" in
   "") ;;
   --cuda) kind=cuda ;;
+  --tests) extra_tools=(clang-format-14:clang-format-14) ;;
+  --checks) extra_tools=(clang-format-14:clang-format-14 clang++-14:clang-14 clang-tidy-14:clang-tidy-14) ;;
   -h | --help) usage "$0"; exit 0 ;;
   *) die "unknown argument '$1'; see $0 --help" ;;
 esac
 [ "$(uname -sm)" = "Linux x86_64" ] || die "needs Linux on x86_64, this is $(uname -sm): there is no LibTorch wheel of the pinned version for it"
 
 # Tools may come from anywhere (command:package); libraries are Debian's.
-tools=(g++:g++ cmake:cmake ninja:ninja-build python3:python3 pkg-config:pkg-config git:git)
+tools=(g++:g++ cmake:cmake ninja:ninja-build python3:python3 pkg-config:pkg-config git:git
+  ${extra_tools[@]+"${extra_tools[@]}"})
 libraries=(ca-certificates libcli11-dev libyaml-cpp-dev libspdlog-dev libfmt-dev nlohmann-json3-dev libzip-dev zlib1g-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev
   libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libmujoco-dev libhdf5-dev
