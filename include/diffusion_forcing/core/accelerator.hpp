@@ -31,6 +31,7 @@ class StreamScope {
   virtual ~StreamScope() = default;
 };
 
+// How work is recorded.
 struct CaptureOptions {
   int warm_up = 3;                             // runs before the recording; 0 where `work` has just been run, under use_stream()
   std::vector<at::Generator> generators = {};  // those that `work` draws from; a draw from any other one makes the capture fail
@@ -38,6 +39,7 @@ struct CaptureOptions {
   const Graph* shares_memory_with = nullptr;
 };
 
+// One device: its generators, streams, recordings and kernels. There is one object for each device; it lives as long as the process.
 class Accelerator {
  public:
   virtual ~Accelerator() = default;
@@ -62,6 +64,7 @@ class Accelerator {
 // the process. Throws df::Error with the loader's message where `cuda` is asked for and cannot be had; where `auto` falls back on the CPU
 // for the same reason, the message goes to `why_cpu`, which is left alone otherwise.
 const Accelerator& accelerator(const std::string& device, std::string* why_cpu = nullptr);
+// The same, of a device instead of its name.
 inline const Accelerator& accelerator(at::Device device) { return accelerator(device.str()); }
 
 }  // namespace df

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// numpy.random.RandomState as gym seeds it: the same numbers, bit for bit.
 class NumpyRandom {
  public:
   // gym 0.17 .. 0.21: the first 8 bytes of SHA-512 of the decimal number seed the state.
@@ -29,6 +30,7 @@ class NumpyRandom {
   bool has_second_normal_ = false;
 };
 
+// SHA-512, from which gym derives its seeds.
 std::array<uint8_t, 64> sha512(std::string_view bytes);
 
 }  // namespace df

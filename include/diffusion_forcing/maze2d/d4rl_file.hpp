@@ -22,6 +22,7 @@ struct OfflineData {
   int64_t rows() const { return observations.defined() ? observations.size(0) : 0; }
 };
 
+// What a reader of D4RL's files found.
 struct D4rlReading {
   int64_t observation = -1, action = -1;  // D and A that must be there; -1: any
   bool infos = true;                      // read infos/goal, infos/qpos and infos/qvel where the file has them

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// The section `planning` with `type: diffuser`.
 struct DiffuserPlannerConfig {
   static constexpr const char* type = "diffuser";
   int64_t open_loop = 0;                      // steps between two plans; 0: one plan an episode, as published

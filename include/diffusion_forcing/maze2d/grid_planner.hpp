@@ -16,7 +16,9 @@ std::vector<double> maze2d_values(const Maze2dLayout& layout, GridCell target);
 // The cells that the greedy policy visits after `start`, the target last; the target alone where it starts there. The first of equally good
 // actions is taken, and 100 moves at most. Throws df::Error where no way leads from the start to the target.
 std::vector<GridCell> greedy_path(const Maze2dLayout& layout, GridCell start, GridCell target);
+// The same, with the values of the cells given.
 std::vector<GridCell> greedy_path(const Maze2dLayout& layout, const std::vector<double>& values, GridCell start, GridCell target);
+// Whether walking to ever better neighbours arrives at the target.
 bool leads_to_target(const Maze2dLayout& layout, const std::vector<double>& values, GridCell start);
 
 }  // namespace df

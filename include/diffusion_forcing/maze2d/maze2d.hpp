@@ -25,6 +25,7 @@ struct EnumNames<Maze2dPhysics> {
   static constexpr std::pair<std::string_view, Maze2dPhysics> table[] = {{"exact", Maze2dPhysics::exact}, {"fast", Maze2dPhysics::fast}};
 };
 
+// How a world is stepped and rewarded.
 struct Maze2dOptions {
   bool dense = false;  // reward exp(-distance) instead of 1 within 0.5 of the target
   Maze2dPhysics physics = Maze2dPhysics::exact;

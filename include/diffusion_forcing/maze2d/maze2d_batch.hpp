@@ -10,6 +10,7 @@
 
 namespace df {
 
+// Many worlds of one maze that are stepped together, by several threads.
 class Maze2dBatch {
  public:
   // threads 0 or 1: the caller's own. Throws df::Error for fewer than one world.
@@ -28,6 +29,7 @@ class Maze2dBatch {
   // actions [N, 2] floating point -> rewards [N] float64. Throws df::Error for misshapen actions and, naming the world, for those that are
   // not finite.
   Tensor step(const Tensor& actions);
+  // What several steps gave.
   struct Steps {
     Tensor rewards;  // [N, S] float64
     Tensor states;   // [N, S, 4] float64, after each step

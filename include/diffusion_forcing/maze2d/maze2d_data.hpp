@@ -24,6 +24,7 @@ struct EnumNames<Maze2dNormalizer> {
                                                                             {"data", Maze2dNormalizer::data}};
 };
 
+// The section `data` with `type: maze2d`.
 struct Maze2dDataConfig : Maze2dSource {
   static constexpr const char* type = "maze2d";
   int64_t horizon = 300;     // frames of a window

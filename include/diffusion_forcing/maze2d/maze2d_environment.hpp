@@ -21,6 +21,7 @@ template <>
 struct EnumNames<Protocol> {
   static constexpr std::pair<std::string_view, Protocol> table[] = {{"full", Protocol::full}, {"paper", Protocol::paper}};
 };
+// Steps of an episode of a task under a protocol.
 int64_t episode_steps(const Maze2dTask& task, Protocol protocol);
 
 // What may be chosen about a maze.

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// How much data is made, and from which seed.
 struct Maze2dGeneration {
   int64_t rows = 0;  // 0: as many as D4RL's
   uint64_t seed = 0;

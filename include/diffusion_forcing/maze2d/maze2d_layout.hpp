@@ -12,6 +12,7 @@
 namespace df {
 
 using Point2 = std::array<double, 2>;  // x, y
+// Metres between two points.
 double distance(const Point2& a, const Point2& b);
 
 // GridCell (w, h) is character h of row w: w counts along x, h along y. In the coordinates of observations its block spans
@@ -20,10 +21,12 @@ struct GridCell {
   int64_t w = 0, h = 0;
   auto operator<=>(const GridCell&) const = default;
 };
+// The whole numbers of a cell as a point.
 inline Point2 to_point(GridCell cell) { return {static_cast<double>(cell.w), static_cast<double>(cell.h)}; }
 // Halves go to the even side.
 GridCell nearest_cell(const Point2& point);
 
+// A maze by its characters: walls, free cells, goals.
 struct Maze2dLayout {
   std::string name;
   std::vector<std::string> rows;  // of equal length: '#' wall, 'O' free, 'G' the goal, which is free too
@@ -41,6 +44,7 @@ Maze2dLayout parse_maze2d_layout(std::string name, std::vector<std::string> rows
 
 // umaze, medium, large, their eval- forms, open. Throws df::Error listing them.
 const Maze2dLayout& maze2d_layout(std::string_view name);
+// All layouts that D4RL has.
 const std::vector<Maze2dLayout>& maze2d_layouts();
 
 // The model as MJCF. Contact margins are on the ball alone, which means the same to every MuJoCo version; D4RL's own file has them on

@@ -13,6 +13,7 @@ namespace df {
 
 class PlanningDomain;
 
+// The section `data` with `type: maze2d_paths`.
 struct Maze2dPathsConfig : Maze2dSource {
   static constexpr const char* type = "maze2d_paths";
   int64_t horizon = 128;   // H, frames of a window

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// Which rows a data set of a maze is cut from.
 struct Maze2dSource {
   std::string task = "maze2d-umaze-v1";  // see maze2d_tasks()
   std::string path;                      // an HDF5 file of D4RL's form; empty: data are generated and kept in `cache`
@@ -39,6 +40,7 @@ OfflineData load_maze2d(const Maze2dSource& source);
 struct RowRange {
   int64_t begin = 0, end = 0;
 };
+// The rows of a split: the last share `held_out` is for validation.
 RowRange split_rows(int64_t rows, double held_out, Split split);
 
 }  // namespace df

@@ -13,6 +13,7 @@
 
 namespace df {
 
+// Means and deviations of a maze's data.
 struct Maze2dStatistics {
   std::array<double, 4> mean{}, std{};  // of the observations x, y, vx, vy
   std::array<double, 2> action_mean{}, action_std{};
@@ -30,6 +31,7 @@ struct Maze2dComparison {
   std::string name;
   double here = 0, published = 0, regenerated = 0, spread = 0;  // spread: standard deviation between such sets
 };
+// Each statistic beside the published one of that layout.
 std::vector<Maze2dComparison> compare_statistics(const Maze2dStatistics& here, std::string_view layout);
 
 // Rows at which the walk leaves the task's goal: within its radius here and not in the next row. Diffuser cuts the data there (Janner et
@@ -43,6 +45,7 @@ struct Maze2dReport {
   int64_t paths = 0, longest_path = 0;  // between departures from the goal
   std::vector<std::string> problems;
 };
+// Counts and statistics of data for a task.
 Maze2dReport inspect_maze2d(const OfflineData& data, const Maze2dTask& task);
 
 }  // namespace df

@@ -11,6 +11,7 @@
 
 namespace df {
 
+// One of D4RL's tasks: a maze, its reward, its steps and its reference scores.
 struct Maze2dTask {
   std::string id;  // maze2d-umaze-v1
   std::string layout;
@@ -27,6 +28,7 @@ double normalized_score(const Maze2dTask& task, double episode_return);
 
 // Throws df::Error listing the known ids.
 const Maze2dTask& maze2d_task(std::string_view id);
+// All tasks that D4RL has.
 const std::vector<Maze2dTask>& maze2d_tasks();
 
 }  // namespace df

@@ -9,6 +9,7 @@
 
 namespace df {
 
+// What is drawn of one maze.
 struct MazeDrawing {
   Tensor positions;        // [F, 2] what was driven, or undefined: a line from blue to red over time
   Tensor plan;             // [F, 2] what was planned, or undefined: a thin dark line over it

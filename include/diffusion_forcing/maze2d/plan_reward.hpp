@@ -52,6 +52,7 @@ struct PlanRewardConfig {
 };
 // Throw df::Error naming "<section>.<key>"; the metric is at fault where it is travel and there is no such distance.
 void validate(const PlanRewardConfig& config, const std::string& section = "planning.reward");
+// The reward that a configuration describes.
 PlanReward make_plan_reward(const PlanRewardConfig& config, const std::string& section = "planning.reward", TravelDistance travel = {});
 
 }  // namespace df

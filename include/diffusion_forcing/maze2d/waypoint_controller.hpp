@@ -9,6 +9,7 @@
 
 namespace df {
 
+// How a waypoint controller drives.
 struct WaypointSettings {
   double p = 10, d = -1;         // action = p (waypoint - position) + d velocity, clipped to [-1, 1]
   double solved = 0.1;           // distance to the target, and the distance moved since the last call, below which it is reached
@@ -17,8 +18,10 @@ struct WaypointSettings {
 // Passes waypoints early and at speed: about the best that this form of controller does.
 WaypointSettings near_optimal_waypoints();
 
+// D4RL's controller: plans a way over cells and drives from waypoint to waypoint.
 class WaypointController {
  public:
+  // What the controller does in one step.
   struct Output {
     Point2 action{};
     bool done = false;  // at rest at the target

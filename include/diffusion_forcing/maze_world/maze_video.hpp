@@ -9,6 +9,7 @@
 
 namespace df {
 
+// The section `data` with `type: maze_video`.
 struct MazeVideoConfig {
   static constexpr const char* type = "maze_video";
   int64_t height = 64, width = 64;  // pixels

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// Where the agent stands and where it looks.
 struct Pose {
   float x, y;     // blocks; the maze spans [0, blocks()] and block (column, row) spans [column, column + 1] x [row, row + 1]
   float heading;  // radians, counter-clockwise, 0 looks along +x
@@ -17,6 +18,7 @@ struct Pose {
 
 enum class MazeAction : uint8_t { forward = 0, left = 1, right = 2 };
 
+// What a maze world looks like.
 struct MazeWorldConfig {
   int64_t cells = 7;      // rooms along each side; 2 cells + 1 blocks
   int64_t districts = 3;  // 1..5, each with its own wall and floor; the same ones in every maze
@@ -29,6 +31,7 @@ struct MazeWorldConfig {
   }
 };
 
+// One maze, in which an agent walks and sees.
 class MazeWorld {
  public:
   MazeWorld(const MazeWorldConfig& config, uint64_t seed);

@@ -12,11 +12,13 @@
 
 namespace df {
 
+// What a model gives for one token of each row.
 struct TokenOutput {
   Tensor prediction;  // [N, token...] in the space of diffusion.output
   Tensor z;           // [N, latent...] after the token
 };
 
+// What a model gives for whole sequences.
 struct SequenceOutput {
   Tensor prediction;  // [B, T, token...]
   Tensor z;           // [B, T, latent...] after each token

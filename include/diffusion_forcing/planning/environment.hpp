@@ -81,6 +81,7 @@ class Environment {
   virtual void reset(uint64_t seed, int64_t first_world, int64_t worlds) = 0;
   virtual Observation observe() = 0;
 
+  // What several steps gave.
   struct Steps {
     Tensor rewards;  // [B, n] float64, of the state after each step
     Tensor records;  // [B, n, R] float64, after each step

@@ -59,6 +59,7 @@ struct EpisodeReport {
 struct Estimate {
   double mean = 0.0, error = 0.0;  // standard error: deviation (n - 1) over sqrt(n), 0 for a single number; both NaN for none
 };
+// Mean and standard error of some numbers.
 Estimate estimate(const std::vector<double>& values);
 // Of the number that the environment calls `key`. Throws df::Error where it knows none of that name.
 double outcome(const EpisodeReport& report, const Episode& episode, std::string_view key);

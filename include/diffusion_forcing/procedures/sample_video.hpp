@@ -14,6 +14,7 @@
 
 namespace df {
 
+// What is sampled, and where it goes. Fields that are not given are the experiment's.
 struct SampleVideoOptions {
   std::filesystem::path checkpoint, config;  // as load_trained() takes them
   std::filesystem::path out;                 // as TokenVideo takes it; "-": raw frames on standard output; empty: none
@@ -37,6 +38,7 @@ struct SampleVideoOptions {
   std::function<bool()> stop;  // asked after each model call: whether to give up
 };
 
+// What was written, and what it cost.
 struct SampledVideo {
   int64_t frames = 0;  // written, the context's among them
   std::string codec;

@@ -47,6 +47,7 @@ struct EnumNames<BranchValue> {
   static constexpr std::pair<std::string_view, BranchValue> table[] = {{"expected", BranchValue::expected}, {"soft", BranchValue::soft}};
 };
 
+// The section `guidance` of a planner.
 struct GuidanceConfig {
   GuidanceForm form = GuidanceForm::gradient;
   double scale = 1.0;  // of the reward; 0: no guidance
@@ -67,6 +68,7 @@ struct GuidanceConfig {
 // Throws df::Error naming "<section>.<key>": branches without chance, resampling without noise.
 void validate(const GuidanceConfig& config, const SamplerConfig& sampler, const std::string& section);
 
+// A reward and how it guides.
 struct Guidance {
   Reward reward;
   GuidanceConfig config;
@@ -99,6 +101,7 @@ class GuidedSampler {
   struct State;
   std::unique_ptr<State> state_;
 };
+// The same, with a sampler that is used once.
 SampleOutput sample_guided(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config,
                            const Guidance& guidance, const SampleInput& input, const RowObserver& on_row = {});
 
@@ -109,6 +112,7 @@ SampleOutput sample_guided(CausalModel& model, const Diffusion& diffusion, const
 struct Particles {
   Tensor x, z, log_weight, reward;  // reward [B, R] of the finished tokens
 };
+// Samples `config.branches` particles for each sequence.
 Particles sample_particles(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config,
                            const Guidance& guidance, const SampleInput& input);
 

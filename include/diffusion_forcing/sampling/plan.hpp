@@ -43,6 +43,7 @@ struct EnumNames<Finished> {
   static constexpr std::pair<std::string_view, Finished> table[] = {{"last_call", Finished::last_call}, {"reencode", Finished::reencode}};
 };
 
+// What a plan does with tokens that keep their level or are finished.
 struct PlanPolicy {
   Unchanged unchanged = Unchanged::hold;
   Finished finished = Finished::last_call;
@@ -67,6 +68,7 @@ enum class CellKind : uint8_t {
 // Whether x goes to another level.
 inline bool moves(CellKind kind) { return kind == CellKind::update || kind == CellKind::restep; }
 
+// One evaluation of the network: a token in a row of the matrix.
 struct Cell {
   int32_t row;    // m
   int32_t token;  // t, counted from the start of the sequence
@@ -80,6 +82,7 @@ struct Cell {
 // for an attending one they are successive tokens of a row.
 using PlanStep = std::vector<Cell>;
 
+// A compiled matrix: steps to be run one after the other.
 struct Plan {
   int64_t tokens = 0;
   int64_t rows = 0;                                      // M

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// From what a rollout starts.
 struct RolloutInput {
   int64_t tokens = 0;          // to generate, after the context
   Tensor context;              // [B, Tc, token...] clean tokens shown first, or undefined
@@ -25,6 +26,7 @@ using TokenSink = std::function<void(int64_t index, const Tensor& x)>;
 // Called after every batched step: fraction of all cells done.
 using RolloutProgress = std::function<void(double fraction, int64_t cells)>;
 
+// Generates input.tokens tokens and gives them to `sink` in order. Throws df::Error for shapes that do not fit the model.
 RolloutStats rollout(CausalModel& model, const Diffusion& diffusion, const RolloutConfig& config, const RolloutInput& input,
                      const TokenSink& sink, const RolloutProgress& progress = {});
 

@@ -10,6 +10,7 @@
 
 namespace df {
 
+// The section `sampling`.
 struct RolloutConfig {
   std::string schedule = "autoregressive";  // a MatrixKind, or a CSV or npy file
   int64_t steps = 50;                       // S; a file has its own
@@ -32,6 +33,7 @@ void validate(const RolloutConfig& config, int64_t levels);
 // One line for people: "pyramid schedule, 50 steps", or what a file holds and how it covers `tokens` (nothing: any number).
 std::string describe(const RolloutConfig& config, std::optional<int64_t> tokens);
 
+// What a rollout cost.
 struct RolloutStats {
   int64_t cells = 0;  // model evaluations per sequence
   int64_t steps = 0;  // batched model calls

@@ -22,6 +22,7 @@ namespace df {
 
 class CausalModel;
 
+// From what a stream starts.
 struct StreamStart {
   Tensor z;                    // before the context, as CausalModel::initial_latent() gives it; undefined: that of no `init`
   int64_t first_sequence = 0;  // of this batch, where a larger one is generated in parts: the parts give the same tokens

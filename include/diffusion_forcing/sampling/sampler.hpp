@@ -16,6 +16,7 @@ namespace df {
 
 class CausalModel;
 
+// How a token moves between two levels, and how the model is called.
 struct SamplerConfig {
   Solver solver = Solver::ddim;
   double eta = 0.0;      // of DDIM; 0 is deterministic
@@ -41,12 +42,14 @@ using CellNoise = std::function<Tensor(const PlanStep& cells)>;
 // Draws each cell of sequence b from (seed, first_sequence + b, row, token).
 CellNoise seeded_cell_noise(uint64_t seed, Shape batch_and_token_shape, int64_t first_sequence = 0);
 
+// From what sampling starts.
 struct SampleInput {
   Tensor x;         // [B, T, token...] initial noise
   Tensor z;         // before the first token, as CausalModel::initial_latent() gives it
   Tensor c;         // [B, T, C] or undefined
   CellNoise noise;  // called only where sigma > 0 or for resampling; may be empty otherwise
 };
+// What sampling ends with.
 struct SampleOutput {
   Tensor x;  // [B, T, token...]
   Tensor z;  // after the last token: what the next ones are sampled after
@@ -54,6 +57,7 @@ struct SampleOutput {
 // After each row of a plan in row order: row m, tokens [B, T, token...] after it.
 using RowObserver = std::function<void(int64_t row, const Tensor& x)>;
 
+// Runs a whole plan: the buffers hold all tokens. Throws df::Error for shapes that do not fit the model.
 SampleOutput sample(CausalModel& model, const Diffusion& diffusion, const Plan& plan, const SamplerConfig& config, const SampleInput& input,
                     const RowObserver& on_row = {});
 

@@ -32,6 +32,7 @@ struct EnumNames<MatrixKind> {
 // The kind of that name; nothing for any other string, which then names a file.
 std::optional<MatrixKind> parse_schedule(std::string_view schedule);
 
+// A table of noise levels: a row a moment, a column a token.
 struct SchedulingMatrix {
   int64_t rows = 0;            // M + 1
   int64_t tokens = 0;          // T
