@@ -38,8 +38,8 @@ Examples:
 For videos the folder gets index.html, a page with plots, a table, the video and what each number means. The same stands in files: table.txt (also
 printed), report.json, curves.csv, curves.png, sheet.png (frames of each run) and side_by_side.mp4 (truth on the left, then the runs in order).
 The column `real` is other true clips: what a perfect model would get. docs/reference/metrics.md explains each number.
-For a task it gets table.txt (also printed), episodes.csv, report.json, mazes.png (the first eight episodes of each column: what was driven, from blue to
-red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/guide/planning.md explains the files.)";
+For a task it gets index.html, a page of all that follows: table.txt (also printed), episodes.csv, report.json, mazes.png (the first eight
+episodes of each column: what was driven, from blue to red, and the plan of the start), closed_loop.mp4 (episode 0) and, for a planner, denoising.mp4. docs/guide/planning.md explains the files.)";
 
 struct Arguments {
   std::vector<fs::path> checkpoints, finished;
@@ -189,6 +189,7 @@ int play(const Arguments& arguments) {
   df::app::catch_signals();
   auto task = arguments.task;
   task.out = arguments.out;
+  task.command = arguments.command;
   task.pictures = arguments.pictures;
   task.fps = arguments.fps;
   task.stop = [] { return df::app::stop_flag().load(); };

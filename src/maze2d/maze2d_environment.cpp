@@ -138,6 +138,7 @@ EnvironmentSpec maze2d_environment_spec(const Maze2dTask& task, const Maze2dEnvi
   spec.place = {"x", "y"};
   OutcomeSpec raw, normalized, reach;
   raw.key = raw.title = "raw";
+  raw.better = normalized.better = drawing::Better::higher;
   normalized.key = "normalized";
   normalized.title = "normalised x 100";
   normalized.scale = 100.0;
@@ -145,6 +146,7 @@ EnvironmentSpec maze2d_environment_spec(const Maze2dTask& task, const Maze2dEnvi
   reach.key = "first_reach";
   reach.title = "first reach, steps";
   reach.whole = true;
+  reach.better = drawing::Better::lower;
   reach.share_key = reach.share_title = "reached";
   spec.outcomes = {raw, normalized, reach};
   return spec;

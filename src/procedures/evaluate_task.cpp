@@ -15,6 +15,7 @@
 #include "diffusion_forcing/config/types.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/media/media.hpp"
+#include "diffusion_forcing/planning/episode_page.hpp"
 #include "diffusion_forcing/planning/episode_pictures.hpp"
 #include "diffusion_forcing/planning/random_policy.hpp"
 #include "diffusion_forcing/training/progress.hpp"
@@ -63,7 +64,9 @@ class Evaluation {
     write_atomically(asked_.out / "table.txt", table);
     write_atomically(asked_.out / "episodes.csv", episode_csv(reports));
     write_atomically(asked_.out / "report.json", episode_json(reports));
-    if (asked_.pictures) write_pictures(reports, models.empty() ? nullptr : &models.front().trained);
+    EpisodePageFiles files;
+    if (asked_.pictures) files = write_pictures(reports, models.empty() ? nullptr : &models.front().trained);
+    write_atomically(asked_.out / "index.html", episode_page(reports, asked_.command, files));
     return table;
   }
 
@@ -97,18 +100,21 @@ class Evaluation {
     return report;
   }
 
-  void write_pictures(const std::vector<EpisodeReport>& reports, const TrainedModel* planner) {
+  EpisodePageFiles write_pictures(const std::vector<EpisodeReport>& reports, const TrainedModel* planner) {
     constexpr double frames_a_second = 25.0;
     const double rate = environment_->spec().steps_a_second;
     const int64_t every = std::max<int64_t>(1, std::llround(rate / frames_a_second));
     const EpisodeVideoOptions video{.fps = asked_.fps.value_or(rate / static_cast<double>(every))};
-    write_png(asked_.out / family_.sheet_name(), draw_episodes(*environment_, reports));
-    write_closed_loop_video(asked_.out / "closed_loop.mp4", *environment_, reports, 0, every, video);
-    if (planner) write_denoising(*planner, reports.front(), video);
+    EpisodePageFiles files{family_.sheet_name(), "closed_loop.mp4", ""};
+    write_png(asked_.out / files.sheet, draw_episodes(*environment_, reports));
+    write_closed_loop_video(asked_.out / files.closed_loop, *environment_, reports, 0, every, video);
+    if (planner && write_denoising(*planner, reports.front(), video)) files.denoising = "denoising.mp4";
+    return files;
   }
 
   // The plan of episode 0's start once more, row by row: watched while it plays, a planner would be slower than it is.
-  void write_denoising(const TrainedModel& trained, const EpisodeReport& report, const EpisodeVideoOptions& video) {
+  // False: the planner has no rows to show.
+  bool write_denoising(const TrainedModel& trained, const EpisodeReport& report, const EpisodeVideoOptions& video) {
     std::vector<Tensor> rows;
     const auto places = static_cast<int64_t>(environment_->spec().place.size());
     const auto planner = make_planner(trained, [&](int64_t, const Tensor& frames) {
@@ -117,8 +123,9 @@ class Evaluation {
     environment_->reset(asked_.episodes.seed, 0, 1);
     planner->start(1, asked_.episodes.seed, 0);
     planner->act({environment_->observe(), 0, report.steps});
-    if (rows.empty()) return;
+    if (rows.empty()) return false;
     write_denoising_video(asked_.out / "denoising.mp4", *environment_, at::stack(rows), report.episodes.front(), video);
+    return true;
   }
 
   TaskEvaluation asked_;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/programs.hpp"
+#include "support/xml.hpp"
 
 namespace df {
 
@@ -24,6 +25,7 @@ TEST_F(Programs, TasksArePlayedByControllers) {
   EXPECT_EQ(report[1]["policy"], "random");
   EXPECT_EQ(report[0]["episodes"].size(), 4U);
   EXPECT_EQ(read_image(path("eval/mazes.png")).size(0), 3);
+  test::check_page(read_file(path("eval/index.html")), path("eval"));
   EXPECT_EQ(frames_in(path("eval/closed_loop.mp4")), 11);
   EXPECT_FALSE(fs::exists(path("eval/denoising.mp4")));
   // Neither batch nor threads matter; another seed does. The controllers that come without being asked for.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "diffusion_forcing/core/tensor.hpp"
+#include "diffusion_forcing/drawing/plot.hpp"
 
 namespace df {
 
@@ -19,12 +20,13 @@ struct CameraSpec {
 
 // One number that says how an episode went. Worlds without it (the goal was never reached) hold NaN.
 struct OutcomeSpec {
-  std::string key;                     // of its column in CSV and its entry in JSON: "normalized"
-  std::string title;                   // of its row in tables: "normalised x 100"
-  double scale = 1.0;                  // of the number in that row
-  bool whole = false;                  // a count: CSV and JSON hold a whole number; -1 and null where a world has none
-  std::string share_key, share_title;  // where worlds may have none: of the share of worlds that have it; empty: no such row
-  std::string meaning;                 // one line for the head of the JSON file; empty: none
+  std::string key;                                 // of its column in CSV and its entry in JSON: "normalized"
+  std::string title;                               // of its row in tables: "normalised x 100"
+  double scale = 1.0;                              // of the number in that row
+  bool whole = false;                              // a count: CSV and JSON hold a whole number; -1 and null where a world has none
+  std::string share_key, share_title;              // where worlds may have none: of the share of worlds that have it; empty: no such row
+  std::string meaning;                             // one line for the head of the JSON file; empty: none
+  drawing::Better better = drawing::Better::none;  // which values are good: pages mark the best policy
 };
 
 // What an environment is like: sizes, names and units. The same before and after any reset().

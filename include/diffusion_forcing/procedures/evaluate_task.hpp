@@ -29,6 +29,7 @@ struct TaskEvaluation {
   std::optional<double> fps;   // of videos; absent: such that they are about 25 frames a second, in real time
   bool pictures = true;        // else tables alone, which need no OpenCV
   std::filesystem::path out;   // folder of the results
+  std::string command;         // what was typed, for the page
   std::function<bool()> stop;  // asked after each decision: whether to stop
 };
 
@@ -37,7 +38,7 @@ std::vector<std::string> task_ids();
 // "replanning, stale, near_optimal, random"
 std::string task_policies();
 
-// Writes table.txt, episodes.csv, report.json and, with pictures, a picture of the first eight episodes of each column, closed_loop.mp4
+// Writes index.html (a page of all that follows), table.txt, episodes.csv, report.json and, with pictures, a picture of the first eight episodes of each column, closed_loop.mp4
 // (episode 0) and, where there is a planner, denoising.mp4. `load` gives the trained models, once the options are known to be good.
 // Returns the table. Throws ConfigError naming an option of df-eval.
 std::string evaluate_task(TaskEvaluation evaluation, const std::function<std::vector<NamedModel>()>& load);
