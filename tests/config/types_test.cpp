@@ -57,7 +57,7 @@ struct BriefConfig {
 };
 std::shared_ptr<df::CausalModel> make(const BriefConfig& config, const df::TokenSpec& spec, at::Generator generator) {
   df::MlpGruConfig inner;
-  inner.width = 2;
+  inner.width = 4;
   inner.latent = config.latent;
   return df::make(inner, spec, std::move(generator));
 }

@@ -12,9 +12,9 @@
 #include "diffusion_forcing/maze2d/maze2d_paths.hpp"
 #include "diffusion_forcing/models/causal_model.hpp"
 #include "diffusion_forcing/models/temporal_unet.hpp"
+#include "diffusion_forcing/procedures/parts.hpp"
 #include "diffusion_forcing/procedures/procedures.hpp"
 #include "diffusion_forcing/sampling/rollout.hpp"
-#include "procedures/parts.hpp"
 #include "support/support.hpp"
 
 namespace df {
