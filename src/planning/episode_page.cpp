@@ -34,7 +34,7 @@ Entry seconds_entry(const Replanning& planning) {
           planning.seconds};
 }
 
-std::string link_of(const std::string& key) { return "#" + drawing::identifier(key); }
+std::string link_of(const std::string& key) { return fmt::format("#{}", drawing::identifier(key)); }
 
 drawing::Table table_of(const std::vector<EpisodeReport>& reports) {
   drawing::Table table;
