@@ -38,9 +38,9 @@ std::vector<std::string> task_ids();
 // "replanning, stale, near_optimal, random"
 std::string task_policies();
 
-// Writes index.html (a page of all that follows), table.txt, episodes.csv, report.json and, with pictures, a picture of the first eight episodes of each column, closed_loop.mp4
-// (episode 0) and, where there is a planner, denoising.mp4. `load` gives the trained models, once the options are known to be good.
-// Returns the table. Throws ConfigError naming an option of df-eval.
+// Writes index.html (a page of all that follows), table.txt, episodes.csv, report.json and, with pictures, a picture of the first eight
+// episodes of each column, closed_loop.mp4 (episode 0) and, where there is a planner, denoising.mp4. `load` gives the trained models, once
+// the options are known to be good. Returns the table. Throws ConfigError naming an option of df-eval.
 std::string evaluate_task(TaskEvaluation evaluation, const std::function<std::vector<NamedModel>()>& load);
 
 }  // namespace df
