@@ -17,7 +17,6 @@ namespace df {
 StepExecutor::StepExecutor(CausalModel& model, const Diffusion& diffusion, const SamplerConfig& config, int64_t batch, int64_t slots)
     : model_(model), diffusion_(diffusion), config_(config), plans_(std::make_unique<CellPlans>()), batch_(batch), slots_(slots) {
   const auto options = at::TensorOptions(at::kFloat).device(model.device());
-  if (config_.cpu_workers > 0 && model.device().is_cpu()) workers_ = std::make_unique<RowWorkers>(config_.cpu_workers);
   x_ = at::zeros(shape({batch, slots + 1}, model.token_shape()), options);
   if (model.history() > 1)
     entries_.emplace(batch, slots, model.history(), model.latent_shape(), options);
@@ -104,6 +103,8 @@ void StepExecutor::run(const PlanStep& step, const CellNoise& noise) {
   }
   const Tensor z_in = cell_column(step, x.device(), [&](const Cell& cell) { return cell.token % (slots_ + 1); });
   const Tensor z_out = cell_column(step, x.device(), [&](const Cell& cell) { return (cell.token + 1) % (slots_ + 1); });
+  // Made here and not before: while the workers live, this thread has one thread for its operators, also where a context is encoded.
+  if (!workers_ && config_.cpu_workers > 0 && model_.device().is_cpu()) workers_ = std::make_unique<RowWorkers>(config_.cpu_workers);
   const CellOutput output = run_cells(model_, diffusion_, plan, x, c, z_.index_select(1, z_in), drawn, workers_.get());
   scatter(step, output.x);
   z_.index_copy_(1, z_out, output.z.to(at::kFloat));

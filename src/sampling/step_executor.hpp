@@ -52,7 +52,7 @@ class StepExecutor {
   CausalModel& model_;
   Diffusion diffusion_;  // on the model's device
   SamplerConfig config_;
-  std::unique_ptr<RowWorkers> workers_;  // null: none
+  std::unique_ptr<RowWorkers> workers_;  // null: none, or no step has run yet
   std::unique_ptr<CellPlans> plans_;
   int64_t batch_, slots_;
   // [B, slots + 1, token...], [B, slots + 2, latent...], [B, slots + 1, C]: the last slot of each takes what is not wanted. Slot t % (slots
