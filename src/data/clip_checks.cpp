@@ -11,8 +11,6 @@
 
 namespace df::data {
 
-void check_at_least(int64_t value, int64_t least, std::string_view key) { Require("data").at_least(key, value, least); }
-
 void check_clip(int64_t frames, int64_t frame_stack, double mean, double std) {
   const Require require("data");
   require.at_least("frame_stack", frame_stack, 1);

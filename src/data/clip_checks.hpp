@@ -3,14 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "diffusion_forcing/data/dataset.hpp"
 
 namespace df::data {
 
 // Throws df::Error naming the key, e.g. "data.frames: expected at least 1, got 0".
-void check_at_least(int64_t value, int64_t least, std::string_view key);
 void check_clip(int64_t frames, int64_t frame_stack, double mean, double std);
 
 // frames: uint8 [T * F, H, W, 3] -> tokens and the mask of a clip without padding.

@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "data/clip_checks.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/maze2d/maze2d_statistics.hpp"
 
@@ -16,8 +16,8 @@ namespace {
 int64_t frame_size(const Maze2dDataConfig& config) { return config.reward ? 7 : 6; }
 
 void check(const Maze2dDataConfig& config) {
-  data::check_at_least(config.frame_stack, 1, "frame_stack");
-  data::check_at_least(config.horizon, 1, "horizon");
+  Require("data").at_least("frame_stack", config.frame_stack, 1);
+  Require("data").at_least("horizon", config.horizon, 1);
   if (config.horizon % config.frame_stack != 0)
     throw Error(fmt::format("data.horizon: expected a multiple of data.frame_stack {}, got {}", config.frame_stack, config.horizon));
   const auto& std = config.action_std;

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "data/clip_checks.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/maze2d/maze2d_statistics.hpp"
 
@@ -19,7 +19,7 @@ constexpr int64_t frame_size = 6, observation_size = 4;  // x, y, vx, vy, then a
 class Maze2dPaths final : public Dataset {
  public:
   Maze2dPaths(const Maze2dPathsConfig& config, Split split) : config_(config), split_(split) {
-    data::check_at_least(config.horizon, 2, "horizon");
+    Require("data").at_least("horizon", config.horizon, 2);
     split_rows(0, config.held_out, split);  // a bad share is said before anything is generated
     const OfflineData all = load_maze2d(config);
     const Tensor rows = at::cat({all.observations, all.actions}, 1);  // [N, 6]

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "data/clip_checks.hpp"
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/file.hpp"
 #include "diffusion_forcing/maze2d/maze2d_generate.hpp"
@@ -42,7 +42,7 @@ const Maze2dTask& task_of(const Maze2dSource& source) {
 
 OfflineData load_maze2d(const Maze2dSource& source) {
   const Maze2dTask& task = task_of(source);
-  data::check_at_least(source.rows, 0, "rows");
+  Require("data").at_least("rows", source.rows, 0);
   fs::path path = source.path;
   const bool generated = path.empty();
   const int64_t rows = generated && source.rows == 0 ? d4rl_rows(task) : source.rows;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/require.hpp"
 #include "diffusion_forcing/core/error.hpp"
 #include "diffusion_forcing/core/seed.hpp"
 #include "diffusion_forcing/data/video_tokens.hpp"
@@ -17,18 +18,15 @@ namespace {
 constexpr int64_t kActions = 3;
 constexpr double kMean = 0.5, kStd = 0.5;
 
-void check_at_least(const char* key, int64_t value, int64_t least) {
-  if (value < least) throw Error(fmt::format("data.{}: expected at least {}, got {}", key, least, value));
-}
-
 class MazeVideo final : public Dataset {
  public:
   MazeVideo(const MazeVideoConfig& config, Split split) : config_(config), split_(split) {
-    check_at_least("height", config.height, 8);
-    check_at_least("width", config.width, 8);
-    check_at_least("frame_stack", config.frame_stack, 1);
-    check_at_least("frames", config.frames, 1);
-    check_at_least("clips", config.clips, 1);
+    const Require require("data");
+    require.at_least("height", config.height, 8);
+    require.at_least("width", config.width, 8);
+    require.at_least("frame_stack", config.frame_stack, 1);
+    require.at_least("frames", config.frames, 1);
+    require.at_least("clips", config.clips, 1);
     if (config.frames % config.frame_stack != 0)
       throw Error(fmt::format("data.frames: expected a multiple of frame_stack {}, got {}", config.frame_stack, config.frames));
     MazeWorld(config.world, 0);  // throws where the world's keys are wrong
